@@ -1,0 +1,62 @@
+"""The few exceptions a user can meet, each with the exit code of the command line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EffnetError(Exception):
+    """Base of all: its message says what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(EffnetError, ValueError):
+    """An option, a name or a value that cannot be meant."""
+
+    exit_code = 2
+
+
+class DataError(EffnetError):
+    """A data set or a picture that cannot be used."""
+
+    exit_code = 3
+
+
+class DivergedError(EffnetError):
+    """Training left the range of numbers; the last good state is on disk."""
+
+    exit_code = 4
+
+
+class ResourceError(EffnetError):
+    """Memory, disk or a library that is needed is not there."""
+
+    exit_code = 5
+
+
+class ModelFileError(EffnetError):
+    """A model file or checkpoint that is damaged, foreign or of another network."""
+
+    exit_code = 6
+
+
+class Preempted(EffnetError):
+    """SIGTERM arrived; a checkpoint was written and the run can be resumed."""
+
+    exit_code = 75
+
+
+class Interrupted(EffnetError):
+    """Ctrl-C arrived; a checkpoint was written and the run can be resumed."""
+
+    exit_code = 130
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the known word nearest to `word`, or "" if none is near.
+
+    >>> closest("b00", ["b0", "b1", "lite0"])
+    " Did you mean 'b0'?"
+    """
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

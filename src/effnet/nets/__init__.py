@@ -1,0 +1,1 @@
+"""The networks: pure torch, knowing nothing else of effnet but its errors."""

@@ -1,0 +1,112 @@
+"""The network: stem, stages, head; logits, or features at strides 2 to 32."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from effnet.nets.blocks import BLOCKS, CondConv2d, ConvNormAct
+from effnet.nets.spec import Spec, Stage
+
+
+class EfficientNet(nn.Module):
+    """The network that a spec declares.
+
+    `net(x)` maps pictures (N, in_channels, H, W) to logits (N, classes) at any H and W.
+
+    Args:
+        spec: the declaration, kept as `net.spec`.
+
+    >>> from effnet.nets.scaling import variant_spec
+    >>> net = EfficientNet(variant_spec("b0", classes=10)).eval()
+    >>> net(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 10])
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = ConvNormAct(spec, spec.in_channels, spec.stem, kernel=3, stride=2)
+        self.stages = nn.Sequential(*_stages(spec))
+        self.head = ConvNormAct(spec, spec.stages[-1].channels, spec.head)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.classifier = nn.Linear(spec.head, spec.classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pictures (N, in_channels, H, W) to logits (N, classes)."""
+        out: Tensor = self.classifier(self.dropout(self.embed(x)))
+        return out
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map pictures to the pooled vectors (N, head) that the classifier sees."""
+        return self.head(self.stages(self.stem(x))).mean((2, 3))
+
+    def features(self, x: Tensor, strides: Sequence[int] = (4, 8, 16, 32)) -> list[Tensor]:
+        """Map pictures to the last map of the stages at each stride, in the order asked for.
+
+        A map at stride s is (N, C, ceil(H / s), ceil(W / s)), with C from
+        `spec.feature_channels(strides)`; nothing beyond the last map asked for is computed.
+
+        Raises:
+            UsageError: the network has no map at one of the strides.
+        """
+        wanted = self.spec.feature_stages(strides)
+        maps: list[Tensor] = []
+        x = self.stem(x)
+        for stage in self.stages[: max(wanted, default=-1) + 1]:
+            x = stage(x)
+            maps.append(x)
+        return [maps[index] for index in wanted]
+
+
+def _stages(spec: Spec) -> Iterator[nn.Sequential]:
+    inputs, done = spec.stem, 0
+    for stage in spec.stages:
+        blocks = []
+        for row, stride in _rows(stage):
+            drop_path = spec.drop_path * done / spec.blocks
+            blocks.append(BLOCKS[stage.block](spec, row, inputs, stride, drop_path))
+            inputs, done = stage.channels, done + 1
+        yield nn.Sequential(*blocks)
+
+
+def _rows(stage: Stage) -> Iterator[tuple[Stage, int]]:
+    """Yield each block's row and stride: what is special about a stage is special of its first."""
+    yield stage, stage.stride
+    for _ in range(stage.repeats - 1):
+        yield replace(stage, expand_from=None), 1
+
+
+@torch.no_grad()
+def initialise(net: nn.Module) -> None:
+    """Initialise as the reference code does.
+
+    Convolutions from N(0, 2 / fan_out), where fan_out counts the outputs that one input reaches,
+    so is divided by the groups; linear layers uniform within 1 / sqrt(outputs); biases zero; norms
+    one and zero. Routing layers have Keras's default for a dense layer, Glorot uniform.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, CondConv2d):
+            outputs = 1 if module.depthwise else module.weight.shape[1]
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2 / (module.kernel**2 * outputs)))
+        elif isinstance(module, nn.Linear):
+            if name.endswith("routing"):
+                nn.init.xavier_uniform_(module.weight)
+            else:
+                nn.init.uniform_(module.weight, *_range(module.out_features))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+def _range(outputs: int) -> tuple[float, float]:
+    bound = 1 / math.sqrt(outputs)
+    return -bound, bound

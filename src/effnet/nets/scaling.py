@@ -1,0 +1,207 @@
+"""Compound scaling of depth, width and resolution, and the rounding rules of each family."""
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+from effnet.errors import UsageError, closest
+from effnet.nets.spec import Spec, Stage
+from effnet.nets.variants import FAMILIES, VARIANTS, Family, Variant
+
+ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
+"""The paper's depth, width and resolution bases (arXiv:1905.11946, section 3.3)."""
+
+CONSTRAINT, TOLERANCE = 2.0, 0.1
+"""alpha * beta**2 * gamma**2 should be near 2, here within 10 percent; the paper's is 1.92."""
+
+DIVISOR = 8
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A published way to pad and normalise. `norm_momentum` None means the family's own."""
+
+    padding: str
+    norm_eps: float
+    norm_momentum: float | None
+
+
+CONVENTIONS = {
+    "torch": Convention("symmetric", 1e-5, 0.1),
+    "tensorflow": Convention("same", 1e-3, None),
+}
+
+
+class ScalingWarning(UserWarning):
+    """The cost of a network will not grow as 2 ** phi."""
+
+
+def variant_spec(name: str, *, convention: str = "torch", classes: int = 1000) -> Spec:
+    """Return the declaration of a published variant.
+
+    Args:
+        name: key of `VARIANTS`, such as "b0", "v2-s", "lite0".
+        convention: "torch" pads symmetrically with BatchNorm's epsilon at 1e-5; "tensorflow" pads
+            as TensorFlow's 'SAME' with 1e-3, as Google's published weights need.
+        classes: outputs.
+
+    Raises:
+        UsageError: the variant or the convention is unknown.
+
+    >>> variant_spec("b3").stages[1].channels
+    32
+    """
+    variant = _variant(name)
+    return _declare(name, variant, variant.depth, variant.width, convention).with_(classes=classes)
+
+
+def scale(
+    name: str,
+    *,
+    phi: float | None = None,
+    factor: float | None = None,
+    depth: float | None = None,
+    width: float | None = None,
+    resolution: int | None = None,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    gamma: float = GAMMA,
+    convention: str = "torch",
+    classes: int = 1000,
+) -> Spec:
+    """Return the declaration of `name` scaled in depth, width and resolution.
+
+    Exactly one way of scaling is given: `phi`, `factor`, or any of `depth`, `width`, `resolution`.
+    Depth and width multiply those of the named variant, so `scale("b0", ...)` counts from the
+    family's baseline. With `phi`, depth is alpha**phi, width beta**phi and the variant's
+    resolution times gamma**phi (rounded to a pixel); multiply-adds then grow as
+    (alpha * beta**2 * gamma**2)**phi, about 2**phi, but for the rounding of channels and repeats.
+    The released B1 to B7 are *not* these: they are variants of their own.
+
+    Args:
+        name: key of `VARIANTS`.
+        phi: any real number; 0 gives the variant itself, under 0 smaller networks.
+        factor: depth and width together, the resolution kept.
+        depth: multiplies every stage's repeats, then rounded up; above 0.
+        width: multiplies channels, then rounded to multiples of 8; above 0.
+        resolution: side of the pictures in pixels.
+        alpha: base of the depth, at least 1.
+        beta: base of the width, at least 1.
+        gamma: base of the resolution, at least 1.
+        convention: as for `variant_spec`.
+        classes: outputs.
+
+    Raises:
+        UsageError: no way or more than one way of scaling is given, or a number is out of range.
+
+    >>> spec = scale("b0", phi=1)
+    >>> spec.resolution, [stage.repeats for stage in spec.stages]
+    (258, [2, 3, 3, 4, 4, 5, 2])
+    """
+    explicit = [value for value in (depth, width, resolution) if value is not None]
+    ways = [phi is not None, factor is not None, bool(explicit)]
+    if sum(ways) != 1:
+        raise UsageError(
+            "Give exactly one of: phi, factor, or any of depth, width and resolution; "
+            f"{sum(ways)} were given."
+        )
+    variant = _variant(name)
+    enlargement = 1.0
+    if phi is not None:
+        _check_bases(alpha, beta, gamma)
+        depth, width, enlargement = alpha**phi, beta**phi, gamma**phi
+        label = f"{name} phi={phi:g}"
+    elif factor is not None:
+        depth = width = factor
+        label = f"{name} factor={factor:g}"
+    else:
+        depth, width = depth or 1.0, width or 1.0
+        enlargement = (resolution or variant.resolution) / variant.resolution
+        label = f"{name} depth={depth:g} width={width:g}"
+    for what, value in (("depth", depth), ("width", width), ("resolution", enlargement)):
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(f"The {what} must be above 0; it is {value:g}.")
+    spec = _declare(label, variant, variant.depth * depth, variant.width * width, convention)
+    return spec.with_(
+        resolution=round(variant.resolution * enlargement),
+        train_resolution=round(variant.train_resolution * enlargement),
+        classes=classes,
+    )
+
+
+def round_channels(channels: float, limit: float = 0.9, divisor: int = DIVISOR) -> int:
+    """Round to the nearest multiple of `divisor`, never losing more than 1 - `limit` of it.
+
+    The rule of the reference code (`round_filters`); V2's has no such limit (0).
+
+    >>> round_channels(32 * 1.1), round_channels(16 * 1.2, limit=0.9)
+    (32, 24)
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < limit * channels else rounded
+
+
+def round_repeats(repeats: int, depth: float) -> int:
+    """Round a stage's repeats up, as every family does."""
+    return math.ceil(repeats * depth)
+
+
+def _declare(label: str, variant: Variant, depth: float, width: float, convention: str) -> Spec:
+    if convention not in CONVENTIONS:
+        raise UsageError(
+            f"Unknown convention {convention!r}: choose from {', '.join(CONVENTIONS)}."
+            + closest(convention, CONVENTIONS)
+        )
+    rules = CONVENTIONS[convention]
+    family = FAMILIES[variant.family]
+    end_width = width if family.scaled_ends else 1.0
+    return Spec(
+        name=label,
+        family=variant.family,
+        stem=round_channels(family.stem * end_width, family.round_limit),
+        stages=tuple(
+            _scaled_stage(stage, family, 1.0 if index in family.fixed_depth else depth, width)
+            for index, stage in enumerate(family.rows)
+        ),
+        head=round_channels(family.head * end_width, family.round_limit),
+        activation=family.activation,
+        padding=rules.padding,
+        norm_eps=rules.norm_eps,
+        norm_momentum=rules.norm_momentum or family.norm_momentum,
+        resolution=variant.resolution,
+        train_resolution=variant.train_resolution,
+        dropout=variant.dropout,
+        drop_path=family.drop_path,
+    )
+
+
+def _scaled_stage(stage: Stage, family: Family, depth: float, width: float) -> Stage:
+    counted_from = stage.expand_from
+    return replace(
+        stage,
+        repeats=round_repeats(stage.repeats, depth),
+        channels=round_channels(stage.channels * width, family.round_limit),
+        expand_from=counted_from and round_channels(counted_from * width, family.round_limit),
+    )
+
+
+def _variant(name: str) -> Variant:
+    if name not in VARIANTS:
+        raise UsageError(
+            f"Unknown variant {name!r}.{closest(name, VARIANTS)} Known: {', '.join(VARIANTS)}."
+        )
+    return VARIANTS[name]
+
+
+def _check_bases(alpha: float, beta: float, gamma: float) -> None:
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        if not (math.isfinite(value) and value >= 1):
+            raise UsageError(f"{name} must be at least 1 (arXiv:1905.11946); it is {value:g}.")
+    product = alpha * beta**2 * gamma**2
+    if abs(product / CONSTRAINT - 1) > TOLERANCE:
+        warnings.warn(
+            f"alpha * beta^2 * gamma^2 is {product:.2f}, not near {CONSTRAINT:g}: multiply-adds "
+            f"will grow about as {product:.2f}^phi instead of 2^phi.",
+            ScalingWarning,
+            stacklevel=3,
+        )

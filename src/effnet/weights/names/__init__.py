@@ -1,0 +1,1 @@
+"""How each source names its tensors: one table per file, usable in both directions."""

@@ -1,0 +1,124 @@
+"""`effnet fit`: train on a folder of pictures."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from effnet.cli.output import AsJson, print_json
+from effnet.errors import UsageError
+from effnet.training.recipe import RULES, TYPES, Recipe
+from effnet.training.recipes import from_mapping, named, read_yaml
+
+DEFAULT_RECIPE = "quick"
+
+
+def _fit(
+    data: Annotated[
+        str | None, typer.Argument(help="A folder, a CSV file, or the name of a data set.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="See `effnet models`. Default: b0.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="quick, finetune, or a YAML file.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A model file to start from.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, which must be new.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False,
+    as_json: AsJson = False,
+    **settings: Any,
+) -> None:
+    """Train on DATA, evaluate, and leave a run folder."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if resume is not None:
+        _refuse_with_resume(data=data, variant=variant, recipe=recipe, weights=weights, out=out, **given)
+        return _resume(resume, as_json)
+    chosen, file = _recipe(recipe or DEFAULT_RECIPE)
+    chosen = chosen.with_(**given)
+    data = data or file.get("data")
+    if data is None:
+        raise UsageError("What shall it train on? Give a folder, a CSV file, or try: effnet fit digits")
+    _new(data, variant or file.get("variant", "b0"), chosen, weights, out, dry_run, as_json)
+    return None
+
+
+def _recipe(name: str) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe, and what else a run's own recipe file says: its data and variant."""
+    if not name.endswith((".yaml", ".yml")):
+        return named(name), {}
+    settings = read_yaml(name)
+    rest = {key: settings.pop(key) for key in ("data", "variant") if key in settings}
+    return from_mapping(settings, where=name), rest
+
+
+def _new(
+    data: str,
+    variant: str,
+    recipe: Recipe,
+    weights: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from effnet.cli.report import describe, finish
+    from effnet.data.sources import open_data
+    from effnet.model import Model
+    from effnet.training.job import declare
+
+    dataset = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
+    model = Model(variant, classes=dataset.classes, weights=weights, seed=recipe.seed)
+    job = declare(model.spec, dataset, recipe)
+    typer.echo(describe(job, dataset), err=True)
+    if dry_run:
+        print_json(job.to_dict()) if as_json else typer.echo("Dry run: nothing was trained.")
+        return
+    history = model.fit(dataset, recipe=recipe, out=out)
+    finish(model, dataset, history, as_json=as_json)
+
+
+def _resume(run: Path, as_json: bool) -> None:
+    from effnet.cli.report import finish
+    from effnet.data.sources import open_data
+    from effnet.model import Model
+
+    model, history = Model.resume(run)
+    recipe = model.training["recipe"]
+    dataset = open_data(
+        model.training["data"], val_share=recipe["val_share"], seed=recipe["seed"]
+    )
+    finish(model, dataset, history, as_json=as_json)
+
+
+def _refuse_with_resume(**given: Any) -> None:
+    words = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if words:
+        raise UsageError(
+            f"--resume goes on with a run as it was, so it takes no {', '.join(words)}. "
+            "Start a new run for that."
+        )
+
+
+def _with_settings(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each setting of a recipe, from the recipe's own table."""
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = []
+    for name, rule in RULES.items():
+        default = getattr(named(DEFAULT_RECIPE), name)
+        choices = f" ({', '.join(rule.choices)})" if rule.choices else ""
+        shown = "" if default is None else f" [{default}]"
+        annotation = Annotated[
+            TYPES[name] | None,
+            typer.Option(help=f"{rule.help}{choices}{shown}", show_default=False),
+        ]
+        options.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+            )
+        )
+    function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in [*own, *options]}
+    return function
+
+
+command = _with_settings(_fit)

@@ -1,0 +1,48 @@
+"""What `effnet fit` says before and after a training."""
+
+import typer
+
+from effnet.cli.evaluate import evaluation_table
+from effnet.cli.output import print_json
+from effnet.data.sources import DataSet
+from effnet.evaluation.figures import confusion_picture
+from effnet.files import write_text
+from effnet.measure.counts import count
+from effnet.model import History, Model
+from effnet.training.job import Job
+
+
+def describe(job: Job, data: DataSet) -> str:
+    """Return one or two lines: the network and the data."""
+    counts = count(job.spec, job.preprocessing.resolution)
+    sizes = [
+        f"{len(split)} {name}"
+        for name, split in (("train", data.train), ("val", data.val), ("test", data.test))
+        if split is not None
+    ]
+    return (
+        f"{job.spec.name}: {counts.parameters / 1e6:.2f} M parameters, {counts.macs / 1e9:.3f} G "
+        f"multiply-adds at {job.preprocessing.resolution} px\n"
+        f"{job.data}: {len(data.classes)} classes, pictures: {', '.join(sizes)}"
+    )
+
+
+def finish(model: Model, data: DataSet, history: History, *, as_json: bool) -> None:
+    """Evaluate the best model on the test split, else the validation split, and say where it is."""
+    name, split = ("test", data.test) if data.test is not None else ("val", data.val)
+    result = {"run": str(history.run), "history": [dict(row) for row in history.rows]}
+    if split is not None:
+        figures = model.evaluate(split)
+        result["evaluation"] = {"split": name, **figures.to_dict()}
+        confusion_picture(figures, history.run / "confusion.png")
+        write_text(history.run / "evaluation.txt", evaluation_table(figures) + "\n")
+    if as_json:
+        print_json(result)
+        return
+    if split is not None:
+        typer.echo(f"\nEvaluation on {len(split)} {name} pictures:\n{evaluation_table(figures)}")
+    typer.echo(
+        f"\nRun folder: {history.run}\n"
+        f"Use it:     effnet predict {history.run} PICTURES\n"
+        f"Curves:     tensorboard --logdir {history.run}"
+    )

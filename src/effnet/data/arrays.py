@@ -1,0 +1,87 @@
+"""Pictures and labels in memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from effnet.data.splits import Labels
+from effnet.errors import DataError
+
+LAYOUT = "Pictures must be (N, H, W, C) or (N, H, W), uint8 or floats in [0, 1] or [0, 255]"
+
+
+def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
+    """Return pictures as uint8 (N, H, W, C).
+
+    Floats are taken to be in [0, 1] if none is above 1, else in [0, 255], and rounded.
+
+    Raises:
+        DataError: the shape, the type or the range is none of those.
+    """
+    array = np.asarray(pictures)
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or not array.size:
+        raise DataError(f"{LAYOUT}; these have the shape {array.shape}.")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{LAYOUT}; these are of type {array.dtype}.")
+    low, high = array.min(), array.max()
+    if not (0 <= low and high <= 255):
+        raise DataError(
+            f"{LAYOUT}; these range from {low:g} to {high:g}. Give pictures before any "
+            "normalisation: effnet subtracts the mean and divides by the deviation itself."
+        )
+    scale = 255 if array.dtype.kind == "f" and high <= 1 else 1
+    return np.rint(array * scale).astype(np.uint8)
+
+
+def label_indices(labels: ArrayLike, classes: Sequence[str] | None) -> tuple[Labels, tuple[str, ...]]:
+    """Return labels as indices (N,), and the classes' names.
+
+    Args:
+        labels: integers or strings (N,), or one-hot (N, classes).
+        classes: the names that indices stand for; None takes them from the labels: strings
+            sorted, or the numbers from 0 to the highest.
+
+    Raises:
+        DataError: the labels have another form, or are of no class.
+    """
+    array = np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] > 1:
+        array = _from_one_hot(array)
+    array = array.reshape(-1) if array.ndim == 2 else array
+    if array.ndim != 1 or not array.size:
+        raise DataError(f"Labels must be (N,) or one-hot (N, classes), not {array.shape}.")
+    if array.dtype.kind in "US":
+        return _from_strings(array.astype(str), classes)
+    if array.dtype.kind == "f" and not np.equal(array, np.rint(array)).all():
+        raise DataError("Labels must be whole numbers, strings or one-hot rows.")
+    indices = array.astype(np.int64)
+    count = len(classes) if classes is not None else int(indices.max()) + 1
+    if indices.min() < 0 or indices.max() >= count:
+        raise DataError(
+            f"Labels must be in 0..{count - 1}; they are in {indices.min()}..{indices.max()}."
+        )
+    return indices, tuple(classes) if classes is not None else tuple(map(str, range(count)))
+
+
+def _from_one_hot(rows: NDArray[np.generic]) -> Labels:
+    if not (np.isin(rows, (0, 1)).all() and (rows.sum(1) == 1).all()):
+        raise DataError("Labels of two dimensions must be one-hot: a single 1 in each row.")
+    return rows.argmax(1).astype(np.int64)
+
+
+def _from_strings(
+    names: NDArray[np.str_], classes: Sequence[str] | None
+) -> tuple[Labels, tuple[str, ...]]:
+    known = tuple(classes) if classes is not None else tuple(sorted(set(names.tolist())))
+    places = {name: index for index, name in enumerate(known)}
+    unknown = sorted(set(names.tolist()) - set(places))
+    if unknown:
+        raise DataError(
+            f"Labels of no known class: {', '.join(unknown)}. Known: {', '.join(known)}."
+        )
+    return np.array([places[name] for name in names.tolist()], dtype=np.int64), known

@@ -1,0 +1,128 @@
+"""The shapes that pictures with labels come in, whatever they come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from effnet.data.decode import MODES, UnreadablePicture, decode
+from effnet.data.transforms import Picture
+
+Labels = NDArray[np.int64]
+
+
+@runtime_checkable
+class Split(Protocol):
+    """Pictures with labels, before any transform.
+
+    Attributes:
+        labels: (N,) class indices.
+        in_memory: whether reading costs neither a file nor decoding.
+    """
+
+    @property
+    def labels(self) -> Labels:
+        """Class indices (N,)."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading costs neither a file nor decoding."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Name a picture for people: its path, or its place."""
+        ...
+
+    def read(self, index: int, at_least: int | None = None) -> Picture:
+        """Return a picture; see `decode` for `at_least`. Raises UnreadablePicture."""
+        ...
+
+    def subset(self, indices: Sequence[int]) -> "Split":
+        """Return the split of these pictures, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Pictures in files."""
+
+    paths: tuple[Path, ...]
+    labels: Labels
+    in_memory = False
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def read(self, index: int, at_least: int | None = None) -> Picture:
+        return decode(self.paths[index], at_least=at_least)
+
+    def subset(self, indices: Sequence[int]) -> "FileSplit":
+        return FileSplit(tuple(self.paths[i] for i in indices), self.labels[list(indices)])
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Pictures in memory, uint8 (N, H, W, C)."""
+
+    pictures: NDArray[np.uint8]
+    labels: Labels
+    in_memory = True
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def name(self, index: int) -> str:
+        return f"picture {index} of the array"
+
+    def read(self, index: int, at_least: int | None = None) -> Picture:
+        return picture_of(self.pictures[index])
+
+    def subset(self, indices: Sequence[int]) -> "ArraySplit":
+        return ArraySplit(self.pictures[list(indices)], self.labels[list(indices)])
+
+
+@dataclass(frozen=True)
+class LibrarySplit:
+    """Pictures of a torchvision data set, whose items are (picture, label)."""
+
+    items: Any
+    labels: Labels
+    places: tuple[int, ...]
+    in_memory = False
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, index: int) -> str:
+        return f"{type(self.items).__name__} {self.places[index]}"
+
+    def read(self, index: int, at_least: int | None = None) -> Picture:
+        try:
+            picture: Picture = self.items[self.places[index]][0]
+        except OSError as error:
+            raise UnreadablePicture(self.name(index), str(error)) from error
+        return picture
+
+    def subset(self, indices: Sequence[int]) -> "LibrarySplit":
+        places = tuple(self.places[i] for i in indices)
+        return LibrarySplit(self.items, self.labels[list(indices)], places)
+
+
+def picture_of(pixels: NDArray[np.uint8]) -> Picture:
+    """Return pixels (H, W, C) as a Pillow picture, or (C, H, W) as a tensor for other C."""
+    import torch
+
+    channels = pixels.shape[2]
+    if channels in MODES:
+        return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,1 @@
+"""Answers outside of training: predictions of files."""

@@ -1,0 +1,126 @@
+"""Predictions for any number of picture files, in constant memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effnet.data.decode import decode
+from effnet.data.transforms import Preprocessing, evaluation_transform
+from effnet.devices import autocast, memory_format
+from effnet.errors import DataError
+from effnet.tasks.classify import Classification
+from effnet.tasks.inference import evaluating
+
+DECODERS = 4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one file.
+
+    Attributes:
+        file: the file as it was given.
+        top: (class, probability) of the most probable classes, the highest first; empty where the
+            file could not be read.
+        error: why the file could not be read; empty where it could.
+    """
+
+    file: str
+    top: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        """The most probable class; empty where the file could not be read."""
+        return self.top[0][0] if self.top else ""
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of `label`; None where the file could not be read."""
+        return self.top[0][1] if self.top else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: file, label, probability, top, error."""
+        return {
+            "file": self.file,
+            "label": self.label or None,
+            "probability": self.probability,
+            "top": [{"label": label, "probability": share} for label, share in self.top],
+            "error": self.error or None,
+        }
+
+
+def predict_files(
+    net: nn.Module,
+    task: Classification,
+    preprocessing: Preprocessing,
+    files: Iterable[str | Path],
+    *,
+    batch: int = 32,
+    top: int = 1,
+    precision: str = "auto",
+) -> Iterator[Prediction]:
+    """Yield a prediction for each file, in order; an unreadable file yields its error.
+
+    Files are taken in groups of `batch`, the next group being decoded while the network works on
+    one, so memory does not grow with their number. A group's answers depend on nothing outside it.
+    """
+    transform = evaluation_transform(preprocessing)
+
+    def read(file: str | Path) -> Tensor | str:
+        try:
+            return transform(
+                decode(
+                    file, channels=preprocessing.channels, at_least=preprocessing.resized_side
+                )
+            )
+        except DataError as error:
+            return str(error)
+
+    remaining = iter(files)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        group = list(islice(remaining, batch))
+        reading = [pool.submit(read, file) for file in group]
+        while group:
+            following = list(islice(remaining, batch))
+            following_reading = [pool.submit(read, file) for file in following]
+            inputs = [future.result() for future in reading]
+            yield from _answer(net, task, group, inputs, top, precision)
+            group, reading = following, following_reading
+
+
+def _answer(
+    net: nn.Module,
+    task: Classification,
+    group: Sequence[str | Path],
+    inputs: Sequence[Tensor | str],
+    top: int,
+    precision: str,
+) -> Iterator[Prediction]:
+    tensors = [item for item in inputs if isinstance(item, Tensor)]
+    answers = iter(_most_probable(net, task, torch.stack(tensors), top, precision) if tensors else [])
+    for file, item in zip(group, inputs, strict=True):
+        if isinstance(item, str):
+            yield Prediction(str(file), error=item)
+        else:
+            yield Prediction(str(file), next(answers))
+
+
+@torch.inference_mode()
+def _most_probable(
+    net: nn.Module, task: Classification, pictures: Tensor, top: int, precision: str
+) -> list[tuple[tuple[str, float], ...]]:
+    device = next(net.parameters()).device
+    with evaluating(net), autocast(device, precision):
+        outputs = net(pictures.to(device, memory_format=memory_format(True)))
+    shares, places = task.decode(outputs).cpu().topk(min(top, len(task.classes)), 1)
+    return [
+        tuple((task.classes[place], share) for place, share in zip(*row, strict=True))
+        for row in zip(places.tolist(), shares.tolist(), strict=True)
+    ]

@@ -1,0 +1,46 @@
+"""The device a person means, and the arithmetic and memory layout that suit it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from effnet.errors import ResourceError, UsageError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises:
+        UsageError: torch knows no such device.
+        ResourceError: the device is not on this machine.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, here in found.items() if here), "cpu"))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"Unknown device {name!r}; use cpu, cuda, cuda:1 or mps.") from error
+    if device.type not in ("cpu", *found):
+        raise UsageError(f"Unknown device {name!r}; use cpu, cuda, cuda:1 or mps.")
+    last = torch.cuda.device_count() - 1
+    if not found.get(device.type, True) or (device.type == "cuda" and (device.index or 0) > last):
+        raise ResourceError(f"There is no device {name!r} on this machine; use --device cpu.")
+    return device
+
+
+def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[Any]:
+    """Return the context of a forward pass: bf16 where asked for, or by itself on CUDA.
+
+    On CPUs bfloat16 training was slower than float32 wherever we measured, so "auto" leaves it off.
+    """
+    wanted = precision == "bf16" or (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
+
+
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """Return torch's name for the layout."""
+    return torch.channels_last if channels_last else torch.contiguous_format

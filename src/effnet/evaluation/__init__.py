@@ -1,0 +1,1 @@
+"""Judging a model: figures and pictures of them."""

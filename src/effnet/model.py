@@ -1,0 +1,441 @@
+"""The model a person holds: a network, what its outputs mean, and how a picture reaches it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from effnet import artifact
+from effnet.data.defaults import default_preprocessing
+from effnet.data.arrays import pixels
+from effnet.data.batches import steps_per_epoch
+from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
+from effnet.data.splits import ArraySplit, Split
+from effnet.data.transforms import Preprocessing
+from effnet.deployment.predict import Prediction, predict_files
+from effnet.devices import pick_device
+from effnet.errors import UsageError, closest
+from effnet.evaluation.evaluate import evaluate
+from effnet.evaluation.metrics import Evaluation
+from effnet.nets.network import EfficientNet
+from effnet.nets.scaling import scale, variant_spec
+from effnet.nets.spec import Spec
+from effnet.tasks.classify import Classification
+from effnet.tasks.inference import collect_outputs
+from effnet.training.checkpoint import read_checkpoint
+from effnet.training.job import Job, declare
+from effnet.training.loop import train
+from effnet.training.progress import ConsoleReporter
+from effnet.training.recipe import Recipe
+from effnet.training.recipes import named
+from effnet.training.run import RunFolder, new_run_path
+
+# What Keras calls a thing, and the settings that it stands for; its learning rates are Keras's.
+KERAS_OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},
+    "adamw": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.004},
+    "sgd": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 0.0},
+}
+KERAS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
+KERAS_METRICS = ("accuracy", "acc")
+
+
+@dataclass(frozen=True)
+class History:
+    """What `Model.fit` returns.
+
+    Attributes:
+        rows: a row of figures for each epoch.
+        run: the run folder.
+    """
+
+    rows: tuple[Mapping[str, float], ...]
+    run: Path
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Each figure over the epochs, as Keras's history has it: loss, accuracy, val_loss, ..."""
+        names = [name for name in (self.rows[0] if self.rows else {}) if name not in ("epoch", "step")]
+        return {name: [row[name] for row in self.rows] for name in names}
+
+    @property
+    def epoch(self) -> list[int]:
+        """The epochs, counted from 0 as Keras does."""
+        return list(range(len(self.rows)))
+
+
+class Model:
+    """An EfficientNet for classification, with everything needed to use it.
+
+    Args:
+        variant: name of a published variant, or the spec of any network.
+        classes: the classes' names, or their number; None takes them from the data of `fit`.
+        convention: "torch" or "tensorflow" padding and normalisation, for a named variant.
+        weights: a model file to start from; its classifier is left out if its classes differ.
+        seed: of the initial weights.
+
+    Raises:
+        UsageError: the variant or convention is unknown.
+        ModelFileError: the weights cannot be read or do not fit.
+
+    >>> model = Model("b0", classes=["cat", "dog"])
+    >>> model.spec.classes
+    2
+    """
+
+    def __init__(
+        self,
+        variant: str | Spec = "b0",
+        *,
+        classes: int | Sequence[str] | None = None,
+        convention: str = "torch",
+        weights: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        spec = variant if isinstance(variant, Spec) else variant_spec(variant, convention=convention)
+        self._named = classes is not None and not isinstance(classes, int)
+        self._open = classes is None
+        names = _class_names(classes if classes is not None else spec.classes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = EfficientNet(spec.with_(classes=len(names))).eval()
+        if weights is not None:
+            artifact.load_weights(self.net, weights)
+        self.classes = names
+        self.preprocessing: Preprocessing = default_preprocessing(self.net.spec)
+        self.training: Mapping[str, Any] = {}
+        self.figures: Mapping[str, Any] = {}
+        self._compiled: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load a model file, or the best model of a run folder; no code from it is run.
+
+        Raises:
+            ModelFileError: the file is missing, damaged or not a model.
+        """
+        file = Path(path)
+        net, card = artifact.read(RunFolder(file).model if file.is_dir() else file)
+        model = cls.__new__(cls)
+        model.net, model.classes = net, card.classes
+        model.preprocessing = card.preprocessing
+        model.training, model.figures = card.training, card.figures
+        model._named, model._open, model._compiled = True, False, {}
+        return model
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model file, whole or not at all, and return its path.
+
+        Raises:
+            ResourceError: it could not be written.
+        """
+        card = artifact.Card(
+            spec=self.spec,
+            task=self.task.name,
+            classes=self.classes,
+            preprocessing=self.preprocessing,
+            training=self.training,
+            figures=self.figures,
+        )
+        artifact.write(path, self.net.state_dict(), card)
+        return Path(path)
+
+    @property
+    def spec(self) -> Spec:
+        """The network's declaration."""
+        return self.net.spec
+
+    @property
+    def task(self) -> Classification:
+        """The task, with the model's classes."""
+        return Classification(self.classes)
+
+    def compile(
+        self,
+        optimizer: str = "adam",
+        loss: str = "categorical_crossentropy",
+        metrics: Iterable[str] = ("accuracy",),
+    ) -> None:
+        """Choose optimizer, loss and metrics by Keras's names, for the next `fit`.
+
+        Integer and one-hot labels are told apart by themselves, so both crossentropies are one.
+
+        Raises:
+            UsageError: a name is not among those that classification has.
+        """
+        for what, name, known in (
+            ("optimizer", optimizer, KERAS_OPTIMIZERS),
+            ("loss", loss, KERAS_LOSSES),
+            *(("metric", metric, KERAS_METRICS) for metric in metrics),
+        ):
+            if name not in known:
+                raise UsageError(
+                    f"Unknown {what} {name!r}.{closest(name, known)} Known: {', '.join(known)}."
+                )
+        self._compiled = {**KERAS_OPTIMIZERS[optimizer], "label_smoothing": 0.0}
+
+    def fit(
+        self,
+        data: str | Path | ArrayLike | DataSet,
+        labels: ArrayLike | None = None,
+        *,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        recipe: str | Recipe = "quick",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        out: str | Path | None = None,
+        verbose: bool = True,
+        **settings: Any,
+    ) -> History:
+        """Train on data and keep the best weights.
+
+        Args:
+            data: a folder, a CSV file, the name of a data set, or pictures (N, H, W, C).
+            labels: for pictures: integers or strings (N,), or one-hot (N, classes).
+            validation_data: (pictures, labels) to judge by; otherwise the data's own validation
+                split, or a stratified share of its training pictures.
+            recipe: name of a recipe, path of a YAML file, or a recipe.
+            epochs: overrides the recipe's.
+            batch_size: overrides the recipe's `batch`.
+            out: run folder, which must be new; by default one under `runs/`.
+            verbose: report progress on stderr.
+            settings: any other settings of `Recipe`.
+
+        Returns:
+            The history, whose `history` is Keras's and whose `run` is the run folder.
+
+        Raises:
+            UsageError: a setting does not fit, the classes differ, or `out` is in use.
+            DataError: the data cannot be used.
+            DivergedError: the loss is no longer finite.
+            Interrupted, Preempted: a signal came; `Model.resume` goes on.
+        """
+        chosen = recipe if isinstance(recipe, Recipe) else named(recipe)
+        given = {"epochs": epochs, "batch": batch_size, **settings}
+        chosen = chosen.with_(**self._compiled).with_(
+            **{name: value for name, value in given.items() if value is not None}
+        )
+        dataset = (
+            data
+            if isinstance(data, DataSet)
+            else open_data(
+                data,
+                labels,
+                validation=validation_data,
+                val_share=chosen.val_share,
+                seed=chosen.seed,
+            )
+        )
+        dataset = self._adopt(dataset)
+        job = declare(self.spec, dataset, chosen)
+        run = RunFolder(out or new_run_path(dataset.name, self.spec.name))
+        return self._train(dataset, job, run, resume=False, verbose=verbose)
+
+    @classmethod
+    def resume(
+        cls, run: str | Path, data: DataSet | None = None, *, verbose: bool = True
+    ) -> tuple[Self, History]:
+        """Go on with an interrupted run from its last checkpoint, to the same result bit for bit.
+
+        Args:
+            run: the run folder.
+            data: what it was trained on; needed only for arrays in memory.
+            verbose: report progress on stderr.
+
+        Returns:
+            The model and its history.
+
+        Raises:
+            UsageError: there is no checkpoint, or the data has changed.
+            ModelFileError: the checkpoint is damaged.
+        """
+        folder = RunFolder(run)
+        job, _ = read_checkpoint(folder.checkpoint)
+        dataset = data or open_data(
+            job.data, val_share=job.recipe.val_share, seed=job.recipe.seed
+        )
+        model = cls(job.spec, classes=job.classes)
+        declared = declare(job.spec, dataset, job.recipe)
+        return model, model._train(dataset, declared, folder, resume=True, verbose=verbose)
+
+    def evaluate(
+        self,
+        data: str | Path | ArrayLike | Split,
+        labels: ArrayLike | None = None,
+        *,
+        split: str = "auto",
+        batch_size: int = 64,
+        workers: int = 0,
+        device: str = "auto",
+    ) -> Evaluation:
+        """Return accuracy, precision, recall, F1 and more on data the model's classes fit.
+
+        Args:
+            data: as for `fit`, or a split of a `DataSet`.
+            labels: as for `fit`.
+            split: "train", "val", "test", "all", or "auto": the test split, else the validation
+                split, else all.
+            batch_size: pictures at a time.
+            workers: processes that load pictures.
+            device: where to run.
+
+        Raises:
+            DataError: the data cannot be used or has classes that the model does not know.
+        """
+        found = data if isinstance(data, Split) else self._open_split(data, labels, split)
+        self.net.to(pick_device(device))
+        return evaluate(
+            self.net,
+            self.task,
+            self.preprocessing,
+            found,
+            batch=batch_size,
+            workers=workers,
+        )
+
+    @overload
+    def predict(self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...) -> NDArray[np.float32]: ...
+
+    @overload
+    def predict(
+        self, pictures: str | Path | Iterable[str | Path], *, batch_size: int = ..., top: int = ...
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
+        *,
+        batch_size: int = 32,
+        top: int = 1,
+    ) -> NDArray[np.float32] | list[Prediction]:
+        """Predict the classes of pictures.
+
+        Args:
+            pictures: an array (N, H, W, C), a file, or files.
+            batch_size: pictures at a time.
+            top: for files, how many of the most probable classes to return.
+
+        Returns:
+            For an array the probabilities (N, classes), for files a list of `Prediction`.
+
+        Raises:
+            DataError: the array does not have that shape or range.
+        """
+        if isinstance(pictures, np.ndarray):
+            split = ArraySplit(pixels(pictures), np.zeros(len(pictures), dtype=np.int64))
+            outputs = collect_outputs(self.net, split, self.preprocessing, batch=batch_size).outputs
+            probabilities: NDArray[np.float32] = self.task.decode(outputs).numpy()
+            return probabilities
+        files = [pictures] if isinstance(pictures, str | Path) else pictures
+        return list(self.predict_files(files, batch_size=batch_size, top=top))
+
+    def predict_files(
+        self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each file as it is made, in constant memory for any number."""
+        return predict_files(
+            self.net, self.task, self.preprocessing, files, batch=batch_size, top=top
+        )
+
+    def _train(
+        self, data: DataSet, job: Job, run: RunFolder, *, resume: bool, verbose: bool
+    ) -> History:
+        self.net = _rebuilt(self.net, job.spec)
+        steps = steps_per_epoch(len(data.train), job.recipe.batch)
+        reporter = ConsoleReporter(
+            job.recipe.epochs, steps, job.recipe.batch, quiet=not verbose
+        )
+        rows = train(self.net, data, job, run, reporter, resume=resume)
+        _, card = artifact.read(run.model)
+        self.preprocessing = card.preprocessing
+        self.training, self.figures = card.training, card.figures
+        return History(tuple(rows), run.path)
+
+    def _adopt(self, data: DataSet) -> DataSet:
+        """Agree with the data on the classes, taking its names where the model has none."""
+        if self._open and len(data.classes) != len(self.classes):
+            self.net = _rebuilt(self.net, self.spec.with_(classes=len(data.classes)))
+        elif self._named and self.classes != data.classes:
+            raise UsageError(_difference("the model", self.classes, "the data", data.classes))
+        elif len(self.classes) != len(data.classes):
+            raise UsageError(
+                f"The model has {len(self.classes)} classes, the data {len(data.classes)}: "
+                f"{', '.join(data.classes)}."
+            )
+        self.classes, self._named, self._open = data.classes, True, False
+        return data
+
+    def _open_split(
+        self, data: str | Path | ArrayLike, labels: ArrayLike | None, split: str
+    ) -> Split:
+        recipe = self.training.get("recipe", {})
+        return open_split(
+            data,
+            labels,
+            classes=self.classes,
+            split=split,
+            val_share=recipe.get("val_share", VAL_SHARE),
+            seed=recipe.get("seed", 0),
+            trained_on=isinstance(data, str | Path)
+            and self.training.get("data") == source_name(data),
+        )
+
+
+def build_efficientnet(
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    scale_factor: float = 1.0,
+    num_classes: int = 10,
+) -> Model:
+    """Build a B0 scaled in depth and width together, with softmax classes.
+
+    The call of the tutorial "EfficientNet: principles and code", doing what its listing meant.
+
+    Args:
+        input_shape: (height, width, channels) of the pictures; height and width are equal.
+        scale_factor: depth and width over B0's.
+        num_classes: number of classes.
+
+    Raises:
+        UsageError: a value is out of range, or height and width differ.
+
+    >>> model = build_efficientnet(input_shape=(224, 224, 3), scale_factor=1.1)
+    >>> len(model.classes), model.spec.head
+    (10, 1408)
+    """
+    height, width, channels = input_shape
+    if height != width:
+        raise UsageError(f"input_shape must be square; {height} x {width} is not.")
+    spec = scale("b0", factor=scale_factor).with_(
+        resolution=height, train_resolution=height, in_channels=channels
+    )
+    return Model(spec, classes=num_classes)
+
+
+def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+
+
+def _rebuilt(net: EfficientNet, spec: Spec) -> EfficientNet:
+    """Return the network of a spec with another's weights, but for a classifier of other classes."""
+    fresh = EfficientNet(spec)
+    kept = {
+        name: value
+        for name, value in net.state_dict().items()
+        if value.shape == fresh.state_dict()[name].shape
+    }
+    fresh.load_state_dict({**fresh.state_dict(), **kept})
+    return fresh.train(net.training)
+
+
+def _difference(ours: str, our_classes: Sequence[str], theirs: str, their_classes: Sequence[str]) -> str:
+    only_ours = [name for name in our_classes if name not in their_classes]
+    only_theirs = [name for name in their_classes if name not in our_classes]
+    return (
+        f"The classes differ: {ours} has {', '.join(our_classes)}; {theirs} has "
+        f"{', '.join(their_classes)}. Only in {ours}: {', '.join(only_ours) or 'none'}; only in "
+        f"{theirs}: {', '.join(only_theirs) or 'none'}."
+    )

@@ -1,0 +1,1 @@
+"""One file per task: everything task-specific and nothing else."""

@@ -1,0 +1,1 @@
+"""The recipe, the loop and the run folder."""

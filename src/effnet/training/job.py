@@ -1,0 +1,136 @@
+"""A training, declared: what a run folder records and a checkpoint must agree with."""
+
+import hashlib
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from effnet.data.defaults import default_preprocessing
+from effnet.data.sources import DataSet
+from effnet.data.splits import Split
+from effnet.data.transforms import Preprocessing
+from effnet.errors import DataError
+from effnet.nets.spec import Spec
+from effnet.training.recipe import Recipe
+
+MOST_WORKERS = 8
+PICTURES_LOOKED_AT = 32
+SMALLEST = 64
+"""Below this side in pixels the last stages, at stride 32, would see single pixels."""
+TINY = 128
+"""Below this resolution pictures are taken whole: a crop would lose what they show."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what, and how, with nothing left to choose.
+
+    Attributes:
+        spec: the network.
+        classes: names of the outputs.
+        preprocessing: of evaluation and prediction.
+        train_resolution: side in pixels of the training pictures.
+        recipe: the settings, every "auto" replaced by its value.
+        data: what `open_data` was given, for people and for repeating the run.
+        fingerprint: a hash of the training pictures' names and labels.
+    """
+
+    spec: Spec
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    train_resolution: int
+    recipe: Recipe
+    data: str
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; `Job.from_dict` gives the same job back."""
+        return {
+            "spec": self.spec.to_dict(),
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_dict(),
+            "train_resolution": self.train_resolution,
+            "recipe": self.recipe.to_dict(),
+            "data": self.data,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build a job from `to_dict`'s form. Raises UsageError if a value does not fit."""
+        return cls(
+            spec=Spec.from_dict(data["spec"]),
+            classes=tuple(data["classes"]),
+            preprocessing=Preprocessing.from_dict(data["preprocessing"]),
+            train_resolution=data["train_resolution"],
+            recipe=Recipe(**data["recipe"]),
+            data=data["data"],
+            fingerprint=data["fingerprint"],
+        )
+
+
+def declare(spec: Spec, data: DataSet, recipe: Recipe) -> Job:
+    """Decide what a recipe leaves open, for this network and these pictures.
+
+    Raises:
+        DataError: the first pictures cannot be read.
+    """
+    resolution, train_resolution = _resolutions(spec, data.train, recipe)
+    whole = {"crop": 1.0} if resolution < TINY else {}
+    settled = recipe.with_(
+        resolution=train_resolution,
+        flip=recipe.flip if recipe.flip is not None else (0.5 if data.mirrored else 0.0),
+        dropout=spec.dropout if recipe.dropout is None else recipe.dropout,
+        drop_path=spec.drop_path if recipe.drop_path is None else recipe.drop_path,
+        workers=recipe.workers if recipe.workers >= 0 else _workers(data.train),
+    )
+    return Job(
+        spec=spec.with_(
+            classes=len(data.classes), dropout=settled.dropout, drop_path=settled.drop_path
+        ),
+        classes=data.classes,
+        preprocessing=default_preprocessing(spec, resolution, **whole),
+        train_resolution=train_resolution,
+        recipe=settled,
+        data=data.source,
+        fingerprint=fingerprint(data.train),
+    )
+
+
+def fingerprint(split: Split) -> str:
+    """Hash the names and labels of a split's pictures, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for index, label in enumerate(split.labels.tolist()):
+        digest.update(f"{split.name(index)}\0{label}\n".encode())
+    return digest.hexdigest()
+
+
+def _resolutions(spec: Spec, train: Split, recipe: Recipe) -> tuple[int, int]:
+    """Return the sides in pixels for evaluation and for training."""
+    if recipe.resolution:
+        return recipe.resolution, recipe.resolution
+    useful = max(SMALLEST, -(-2 * _typical_side(train) // 32) * 32)
+    if useful < spec.train_resolution:
+        return useful, useful
+    return spec.resolution, spec.train_resolution
+
+
+def _typical_side(split: Split) -> int:
+    stride = max(1, len(split) // PICTURES_LOOKED_AT)
+    sides = []
+    for index in range(0, len(split), stride):
+        try:
+            picture = split.read(index)
+        except DataError:
+            continue
+        sides.append(min(picture.shape[-2:] if hasattr(picture, "shape") else picture.size))
+    if not sides:
+        raise DataError(f"None of the first pictures could be read, such as {split.name(0)}.")
+    return round(statistics.median(sides))
+
+
+def _workers(split: Split) -> int:
+    # Pictures in memory cost less to transform here than to send between processes.
+    return 0 if split.in_memory else min(MOST_WORKERS, os.cpu_count() or 1)

@@ -1,0 +1,74 @@
+"""The named recipes, and recipes in YAML files. Knows no torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from effnet.errors import UsageError, closest
+from effnet.files import write_text
+from effnet.training.recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {
+    # From random weights on a small or middling data set, with a deadline.
+    "quick": Recipe(),
+    # From trained weights: gentle steps, light augmentation.
+    "finetune": Recipe(
+        epochs=10,
+        lr=3e-4,
+        weight_decay=0.01,
+        ema=0.998,
+        crop_scale=0.5,
+        augment="randaugment",
+        magnitude=7,
+    ),
+}
+
+
+def named(name: str) -> Recipe:
+    """Return the recipe of that name, or the one in that YAML file.
+
+    Raises:
+        UsageError: there is no such recipe or file, or the file is not a recipe.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    if Path(name).suffix in (".yaml", ".yml"):
+        return from_mapping(read_yaml(name), where=name)
+    raise UsageError(
+        f"Unknown recipe {name!r}.{closest(name, RECIPES)} Known: {', '.join(RECIPES)}, "
+        "or the path of a .yaml file."
+    )
+
+
+def from_mapping(settings: Mapping[str, Any], where: str) -> Recipe:
+    """Build a recipe from settings, starting from the recipe named by the key `recipe`, if any.
+
+    Raises:
+        UsageError: a setting is unknown or does not fit; the message names `where`.
+    """
+    rest = dict(settings)
+    base = rest.pop("recipe", "quick")
+    try:
+        return named(str(base)).with_(**rest)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping. Raises UsageError if it is missing or is not one."""
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read {path}: {error}.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path} is not a recipe: it should hold lines such as 'epochs: 10'.")
+    return loaded
+
+
+def write_yaml(path: str | Path, settings: Mapping[str, Any], heading: str) -> None:
+    """Write settings under a comment line."""
+    write_text(path, f"# {heading}\n" + yaml.safe_dump(dict(settings), sort_keys=False))

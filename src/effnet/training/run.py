@@ -1,0 +1,78 @@
+"""The run folder: everything a training leaves behind, readable with a pager."""
+
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from effnet.errors import ResourceError, UsageError
+from effnet.files import write_text
+from effnet.training.job import Job
+from effnet.training.recipes import write_yaml
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Attributes:
+        path: the folder.
+        recipe: `recipe.yaml`, complete: `effnet fit --recipe` repeats the run with it.
+        metrics: `metrics.csv`, a row an epoch.
+        log: `log.txt`, what happened and when.
+        tensorboard: folder of event files.
+        checkpoint: `checkpoints/last.ckpt`, what `--resume` goes on from.
+        model: `model.safetensors`, the best model.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.metrics = self.path / "metrics.csv"
+        self.log = self.path / "log.txt"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.model = self.path / "model.safetensors"
+
+    def begin(self, job: Job) -> None:
+        """Make the folder and write the recipe.
+
+        Raises:
+            UsageError: the folder holds a run or other files already.
+            ResourceError: it cannot be made.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(
+                f"{self.path} is not an empty folder. Give another with --out, or go on with its "
+                f"run: --resume {self.path}"
+            )
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResourceError(f"Cannot make {self.path}: {error.strerror}.") from error
+        settings = {"data": job.data, "variant": job.spec.name, **job.recipe.to_dict()}
+        write_yaml(self.recipe, settings, f"A complete recipe of effnet {version('effnet')}.")
+
+    def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write all epochs' rows anew, so that a resumed run's file is that of an unbroken one."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_text(self.metrics, text.getvalue())
+
+    def note(self, line: str) -> None:
+        """Add a line with the time to the log."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+
+def new_run_path(*parts: Any, root: str | Path = "runs") -> Path:
+    """Return a folder under `root` named by `parts` that does not exist yet, numbered if need be."""
+    name = "-".join("".join(c if c.isalnum() else "-" for c in str(part)) for part in parts)
+    path, count = Path(root) / name, 2
+    while path.exists():
+        path, count = Path(root) / f"{name}-{count}", count + 1
+    return path

@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM as a wish that the loop fulfils at the end of a step."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Self
+
+from effnet.errors import EffnetError, Interrupted, Preempted
+
+WISHES: dict[int, tuple[type[EffnetError], str]] = {
+    signal.SIGINT: (Interrupted, "Interrupted"),
+    signal.SIGTERM: (Preempted, "Asked to stop"),
+}
+
+
+class StopSignals:
+    """While entered, the first SIGINT or SIGTERM is noted; a second acts as it always does.
+
+    Outside the main thread Python lets nobody handle signals, so nothing is noted there.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in WISHES:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def raise_if_received(self, hint: str) -> None:
+        """Raise Interrupted or Preempted if a signal came; `hint` says how to go on."""
+        if self.received is not None:
+            error, verb = WISHES[self.received]
+            raise error(f"{verb}; a checkpoint was written. {hint}")
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        signal.signal(number, self._before[number])

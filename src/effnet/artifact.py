@@ -132,7 +132,7 @@ def read(path: str | Path) -> tuple[EfficientNet, Card]:
             text = (file.metadata() or {}).get(KEY)
             if text is None:
                 raise ModelFileError(
-                    f"{path} is a safetensors file, but not of effnet: it says nothing of its network."
+                    f"{path} is a safetensors file, but not one of effnet's models."
                 )
             card = Card.from_json(text)
             # On the meta device nothing is allocated before the tensors are known to fit.

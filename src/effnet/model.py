@@ -10,9 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from effnet import artifact
-from effnet.data.defaults import default_preprocessing
 from effnet.data.arrays import pixels
 from effnet.data.batches import steps_per_epoch
+from effnet.data.defaults import default_preprocessing
 from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
 from effnet.data.splits import ArraySplit, Split
 from effnet.data.transforms import Preprocessing
@@ -59,7 +59,9 @@ class History:
     @property
     def history(self) -> dict[str, list[float]]:
         """Each figure over the epochs, as Keras's history has it: loss, accuracy, val_loss, ..."""
-        names = [name for name in (self.rows[0] if self.rows else {}) if name not in ("epoch", "step")]
+        names = [
+            name for name in (self.rows[0] if self.rows else {}) if name not in ("epoch", "step")
+        ]
         return {name: [row[name] for row in self.rows] for name in names}
 
     @property
@@ -96,7 +98,9 @@ class Model:
         weights: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        spec = variant if isinstance(variant, Spec) else variant_spec(variant, convention=convention)
+        spec = (
+            variant if isinstance(variant, Spec) else variant_spec(variant, convention=convention)
+        )
         self._named = classes is not None and not isinstance(classes, int)
         self._open = classes is None
         names = _class_names(classes if classes is not None else spec.classes)
@@ -255,9 +259,7 @@ class Model:
         """
         folder = RunFolder(run)
         job, _ = read_checkpoint(folder.checkpoint)
-        dataset = data or open_data(
-            job.data, val_share=job.recipe.val_share, seed=job.recipe.seed
-        )
+        dataset = data or open_data(job.data, val_share=job.recipe.val_share, seed=job.recipe.seed)
         model = cls(job.spec, classes=job.classes)
         declared = declare(job.spec, dataset, job.recipe)
         return model, model._train(dataset, declared, folder, resume=True, verbose=verbose)
@@ -298,7 +300,9 @@ class Model:
         )
 
     @overload
-    def predict(self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...) -> NDArray[np.float32]: ...
+    def predict(
+        self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...
+    ) -> NDArray[np.float32]: ...
 
     @overload
     def predict(
@@ -346,9 +350,7 @@ class Model:
     ) -> History:
         self.net = _rebuilt(self.net, job.spec)
         steps = steps_per_epoch(len(data.train), job.recipe.batch)
-        reporter = ConsoleReporter(
-            job.recipe.epochs, steps, job.recipe.batch, quiet=not verbose
-        )
+        reporter = ConsoleReporter(job.recipe.epochs, steps, job.recipe.batch, quiet=not verbose)
         rows = train(self.net, data, job, run, reporter, resume=resume)
         _, card = artifact.read(run.model)
         self.preprocessing = card.preprocessing
@@ -420,7 +422,7 @@ def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def _rebuilt(net: EfficientNet, spec: Spec) -> EfficientNet:
-    """Return the network of a spec with another's weights, but for a classifier of other classes."""
+    """Return a spec's network with another's weights, where they have the same shape."""
     fresh = EfficientNet(spec)
     kept = {
         name: value
@@ -431,7 +433,9 @@ def _rebuilt(net: EfficientNet, spec: Spec) -> EfficientNet:
     return fresh.train(net.training)
 
 
-def _difference(ours: str, our_classes: Sequence[str], theirs: str, their_classes: Sequence[str]) -> str:
+def _difference(
+    ours: str, our_classes: Sequence[str], theirs: str, their_classes: Sequence[str]
+) -> str:
     only_ours = [name for name in our_classes if name not in their_classes]
     only_theirs = [name for name in their_classes if name not in our_classes]
     return (

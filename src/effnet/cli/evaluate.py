@@ -32,9 +32,7 @@ def command(
     from effnet.model import Model
 
     loaded = Model.load(model)
-    figures = loaded.evaluate(
-        data, split=split, batch_size=batch, workers=workers, device=device
-    )
+    figures = loaded.evaluate(data, split=split, batch_size=batch, workers=workers, device=device)
     for name, reason in figures.unreadable:
         typer.echo(f"left out: {name}: {reason}", err=True)
     if picture is not None:

@@ -31,13 +31,17 @@ def _fit(
     """Train on DATA, evaluate, and leave a run folder."""
     given = {name: value for name, value in settings.items() if value is not None}
     if resume is not None:
-        _refuse_with_resume(data=data, variant=variant, recipe=recipe, weights=weights, out=out, **given)
+        _refuse_with_resume(
+            data=data, variant=variant, recipe=recipe, weights=weights, out=out, **given
+        )
         return _resume(resume, as_json)
     chosen, file = _recipe(recipe or DEFAULT_RECIPE)
     chosen = chosen.with_(**given)
     data = data or file.get("data")
     if data is None:
-        raise UsageError("What shall it train on? Give a folder, a CSV file, or try: effnet fit digits")
+        raise UsageError(
+            "What shall it train on? Give a folder, a CSV file, or try: effnet fit digits"
+        )
     _new(data, variant or file.get("variant", "b0"), chosen, weights, out, dry_run, as_json)
     return None
 
@@ -47,7 +51,9 @@ def _recipe(name: str) -> tuple[Recipe, dict[str, Any]]:
     if not name.endswith((".yaml", ".yml")):
         return named(name), {}
     settings = read_yaml(name)
-    rest = {key: settings.pop(key) for key in ("data", "variant") if key in settings}
+    rest: dict[str, Any] = {
+        key: settings.pop(key) for key in ("data", "variant") if key in settings
+    }
     return from_mapping(settings, where=name), rest
 
 
@@ -83,9 +89,7 @@ def _resume(run: Path, as_json: bool) -> None:
 
     model, history = Model.resume(run)
     recipe = model.training["recipe"]
-    dataset = open_data(
-        model.training["data"], val_share=recipe["val_share"], seed=recipe["seed"]
-    )
+    dataset = open_data(model.training["data"], val_share=recipe["val_share"], seed=recipe["seed"])
     finish(model, dataset, history, as_json=as_json)
 
 

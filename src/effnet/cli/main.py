@@ -39,10 +39,13 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere in a command).")
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error (anywhere in a command)."),
     ] = False,
 ) -> None:
     del version, debug  # both are dealt with before a command runs

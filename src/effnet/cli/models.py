@@ -1,5 +1,7 @@
 """`effnet models`: the published variants."""
 
+from typing import Any
+
 from effnet.cli.output import AsJson, print_json, table
 
 
@@ -9,7 +11,7 @@ def command(as_json: AsJson = False) -> None:
     from effnet.nets.scaling import variant_spec
     from effnet.nets.variants import VARIANTS
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, variant in VARIANTS.items():
         counts = count(variant_spec(name))
         rows.append(

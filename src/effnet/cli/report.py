@@ -1,5 +1,7 @@
 """What `effnet fit` says before and after a training."""
 
+from typing import Any
+
 import typer
 
 from effnet.cli.evaluate import evaluation_table
@@ -30,7 +32,10 @@ def describe(job: Job, data: DataSet) -> str:
 def finish(model: Model, data: DataSet, history: History, *, as_json: bool) -> None:
     """Evaluate the best model on the test split, else the validation split, and say where it is."""
     name, split = ("test", data.test) if data.test is not None else ("val", data.val)
-    result = {"run": str(history.run), "history": [dict(row) for row in history.rows]}
+    result: dict[str, Any] = {
+        "run": str(history.run),
+        "history": [dict(row) for row in history.rows],
+    }
     if split is not None:
         figures = model.evaluate(split)
         result["evaluation"] = {"split": name, **figures.to_dict()}

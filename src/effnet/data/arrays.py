@@ -29,7 +29,7 @@ def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
     if array.dtype.kind not in "iuf":
         raise DataError(f"{LAYOUT}; these are of type {array.dtype}.")
     low, high = array.min(), array.max()
-    if not (0 <= low and high <= 255):
+    if not (low >= 0 and high <= 255):
         raise DataError(
             f"{LAYOUT}; these range from {low:g} to {high:g}. Give pictures before any "
             "normalisation: effnet subtracts the mean and divides by the deviation itself."
@@ -38,7 +38,9 @@ def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
     return np.rint(array * scale).astype(np.uint8)
 
 
-def label_indices(labels: ArrayLike, classes: Sequence[str] | None) -> tuple[Labels, tuple[str, ...]]:
+def label_indices(
+    labels: ArrayLike, classes: Sequence[str] | None
+) -> tuple[Labels, tuple[str, ...]]:
     """Return labels as indices (N,), and the classes' names.
 
     Args:

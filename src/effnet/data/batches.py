@@ -126,16 +126,14 @@ class _Plan:
 class _Sample(NamedTuple):
     picture: Tensor | None
     label: int
-    index: int
+    place: int
     problem: tuple[str, str] | None = None
 
 
 class _Keyed(Dataset[_Sample]):
     """Reads and transforms a picture, with the randomness of its place."""
 
-    def __init__(
-        self, split: Split, transform: Transform, seed: int, at_least: int | None
-    ) -> None:
+    def __init__(self, split: Split, transform: Transform, seed: int, at_least: int | None) -> None:
         self.split, self.transform, self.seed = split, transform, seed
         self.at_least = at_least
 
@@ -169,7 +167,7 @@ class _seeded:  # noqa: N801 - a context manager reads as a word
 
 
 def _load(dataset: _Keyed, places: Any, workers: int) -> Iterator[Batch]:
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=places,
         num_workers=workers,
@@ -189,7 +187,7 @@ def _load(dataset: _Keyed, places: Any, workers: int) -> Iterator[Batch]:
 
 
 def _collate(samples: Sequence[_Sample]) -> Batch:
-    read = [(s.picture, s.label, s.index) for s in samples if s.picture is not None]
+    read = [(s.picture, s.label, s.place) for s in samples if s.picture is not None]
     pictures = torch.stack([picture for picture, _, _ in read]) if read else torch.empty(0)
     return Batch(
         pictures,

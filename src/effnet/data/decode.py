@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from effnet.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
 EXTENSIONS = (
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .mpo".split()
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo"),
 )
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 100_000_000
@@ -85,7 +86,7 @@ def decode(
         raise UnreadablePicture(title, str(refusal)) from None
     except FileNotFoundError:
         raise UnreadablePicture(title, "there is no such file") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UnreadablePicture(title, f"not a picture of {', '.join(FORMATS)}") from None
     except Exception as error:  # damaged files make Pillow's codecs raise all kinds
         raise UnreadablePicture(title, f"damaged ({type(error).__name__}: {error})") from error

@@ -10,7 +10,9 @@ MARGIN = 32
 """The publisher resizes to the resolution plus this margin, then crops the centre."""
 
 
-def default_preprocessing(spec: Spec, resolution: int | None = None, **changes: Any) -> Preprocessing:
+def default_preprocessing(
+    spec: Spec, resolution: int | None = None, **changes: Any
+) -> Preprocessing:
     """Return the family's preprocessing at a resolution in pixels, the spec's own by default.
 
     The crop keeps resolution / (resolution + 32) of the picture, as the reference code does for all

@@ -135,7 +135,7 @@ def _below(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(tuple(EXTENSIONS)):
+            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
                 yield Path(parent, name)
 
 

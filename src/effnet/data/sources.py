@@ -86,9 +86,7 @@ def open_data(
     if found.val is not None or not val_share:
         return found
     train, val = _held_out(found.train, val_share, seed)
-    return DataSet(
-        found.name, found.source, found.classes, train, val, found.test, found.mirrored
-    )
+    return DataSet(found.name, found.source, found.classes, train, val, found.test, found.mirrored)
 
 
 def open_split(
@@ -127,10 +125,10 @@ def open_split(
         split = next((name for name in ("test", "val") if name in splits), "all")
     if split != "all":
         if split not in splits:
-            raise UsageError(f"{source} has no {split} split, only {', '.join(splits)}.")
+            raise UsageError(f"The data has no {split} split, only {', '.join(splits)}.")
         return splits[split]
     if len(splits) > 1:
-        raise UsageError(f"{source} has the splits {', '.join(splits)}; choose one with --split.")
+        raise UsageError(f"The data has the splits {', '.join(splits)}; choose one with --split.")
     return splits["train"]
 
 
@@ -171,14 +169,13 @@ def _from_files(path: Path) -> DataSet:
         raise DataError(f"{path} has no pictures. {LAYOUT}")
     if empty:
         raise DataError(
-            f"No pictures in the class{'es' if len(empty) > 1 else ''} {', '.join(empty)} of {path}: "
-            "add some, or remove the folder."
+            f"{path} has no pictures of {', '.join(empty)}: add some, or remove the folder."
         )
     if len(classes) == 1:
         raise DataError(f"{path} has only one class, {classes[0]}; two are needed. {LAYOUT}")
     for name in ("val", "test"):
         _require_known(listings.get(name, {}), classes, f"{path} ({name})")
-    splits = {name: to_split(part, classes) for name, part in listings.items()}
+    splits: dict[str, Any] = {name: to_split(part, classes) for name, part in listings.items()}
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"The {name} split of {path} has no pictures.")
@@ -239,11 +236,12 @@ def _held_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     return split.subset(kept), split.subset(sorted(held))
 
 
-def _require_known(found: Mapping[str, Any] | Sequence[str], known: Sequence[str], where: str) -> None:
+def _require_known(
+    found: Mapping[str, Any] | Sequence[str], known: Sequence[str], where: str
+) -> None:
     unknown = sorted(set(found) - set(known))
     if unknown:
         raise DataError(
             f"{where} has classes that the training data does not: {', '.join(unknown)}. "
             f"Training data: {', '.join(known)}. Here: {', '.join(sorted(found))}."
         )
-

@@ -109,7 +109,7 @@ AUGMENTATIONS: dict[str, Callable[[int, int], Sequence[Callable[..., Any]]]] = {
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the transform from a picture to a float32 tensor (channels, resolution, resolution)."""
+    """Return the transform from a picture to float32 (channels, resolution, resolution)."""
     mode = INTERPOLATIONS[preprocessing.interpolation]
     side = preprocessing.resolution
     if preprocessing.squash:

@@ -99,7 +99,9 @@ class OutputFile:
         self.header = header
         kept = _whole_lines(self.part) if resume and self.part.exists() else []
         if header and kept and kept[0] != header:
-            raise UsageError(f"{self.part} was written with other options; remove it to start anew.")
+            raise UsageError(
+                f"{self.part} was written with other options; remove it to start anew."
+            )
         headers = 1 if header else 0
         self.done = max(0, len(kept) - headers) // batch * batch
         self._kept_bytes = sum(len(line.encode()) for line in kept[: self.done + headers])

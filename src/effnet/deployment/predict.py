@@ -76,9 +76,7 @@ def predict_files(
     def read(file: str | Path) -> Tensor | str:
         try:
             return transform(
-                decode(
-                    file, channels=preprocessing.channels, at_least=preprocessing.resized_side
-                )
+                decode(file, channels=preprocessing.channels, at_least=preprocessing.resized_side)
             )
         except DataError as error:
             return str(error)
@@ -104,7 +102,9 @@ def _answer(
     precision: str,
 ) -> Iterator[Prediction]:
     tensors = [item for item in inputs if isinstance(item, Tensor)]
-    answers = iter(_most_probable(net, task, torch.stack(tensors), top, precision) if tensors else [])
+    answers = iter(
+        _most_probable(net, task, torch.stack(tensors), top, precision) if tensors else []
+    )
     for file, item in zip(group, inputs, strict=True):
         if isinstance(item, str):
             yield Prediction(str(file), error=item)

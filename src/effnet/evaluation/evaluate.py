@@ -9,6 +9,7 @@ from effnet.evaluation.metrics import Evaluation, evaluate_probabilities
 from effnet.tasks.classify import Classification
 from effnet.tasks.inference import collect_outputs
 
+
 def evaluate(
     net: nn.Module,
     task: Classification,

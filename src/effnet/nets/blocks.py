@@ -14,9 +14,7 @@ def same_padding(height: int, width: int, kernel: int, stride: int) -> tuple[int
 
     The output has ceil(size / stride) pixels; where the total is odd, right and bottom get more.
     """
-    across, down = (
-        (-(-size // stride) - 1) * stride + kernel - size for size in (width, height)
-    )
+    across, down = ((-(-size // stride) - 1) * stride + kernel - size for size in (width, height))
     return across // 2, across - across // 2, down // 2, down - down // 2
 
 
@@ -115,7 +113,7 @@ class ConvNormAct(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by a gate computed from the means of all (Hu et al., arXiv:1709.01507)."""
+    """Scales each channel by a gate made from the means of all (Hu et al., arXiv:1709.01507)."""
 
     def __init__(self, spec: Spec, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -156,7 +154,9 @@ class MBConv(nn.Module):
     expand convolution.
     """
 
-    def __init__(self, spec: Spec, stage: Stage, inputs: int, stride: int, drop_path: float) -> None:
+    def __init__(
+        self, spec: Spec, stage: Stage, inputs: int, stride: int, drop_path: float
+    ) -> None:
         super().__init__()
         expanded = (stage.expand_from or inputs) * stage.expansion
         experts = stage.experts
@@ -172,9 +172,7 @@ class MBConv(nn.Module):
         # The squeeze counts from the block's input, not from the expanded width.
         squeezed = max(1, int(inputs * stage.squeeze))
         self.squeeze = SqueezeExcite(spec, expanded, squeezed) if stage.squeeze else nn.Identity()
-        self.project = ConvNormAct(
-            spec, expanded, stage.channels, experts=experts, activate=False
-        )
+        self.project = ConvNormAct(spec, expanded, stage.channels, experts=experts, activate=False)
         self.residual = stage.residual and stride == 1 and inputs == stage.channels
         self.drop_path = DropPath(drop_path if self.residual else 0.0)
 
@@ -193,7 +191,9 @@ class FusedMBConv(nn.Module):
     and the stride, and it activates, which in other blocks a projection never does.
     """
 
-    def __init__(self, spec: Spec, stage: Stage, inputs: int, stride: int, drop_path: float) -> None:
+    def __init__(
+        self, spec: Spec, stage: Stage, inputs: int, stride: int, drop_path: float
+    ) -> None:
         super().__init__()
         expanded = (stage.expand_from or inputs) * stage.expansion
         self.expand: nn.Module

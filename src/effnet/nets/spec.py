@@ -109,7 +109,9 @@ class Spec:
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} {value} is not in [0, 1)")
         _require(self.norm_eps > 0, f"norm_eps {self.norm_eps} is not above 0")
-        _require(0 < self.norm_momentum <= 1, f"norm_momentum {self.norm_momentum} is not in (0, 1]")
+        _require(
+            0 < self.norm_momentum <= 1, f"norm_momentum {self.norm_momentum} is not in (0, 1]"
+        )
 
     @property
     def blocks(self) -> int:
@@ -134,7 +136,9 @@ class Spec:
         for wanted in strides:
             if wanted not in last_at:
                 known = ", ".join(map(str, last_at))
-                raise UsageError(f"{self.name} has no features at stride {wanted}, only at {known}.")
+                raise UsageError(
+                    f"{self.name} has no features at stride {wanted}, only at {known}."
+                )
         return tuple(last_at[wanted] for wanted in strides)
 
     def with_(self, **changes: Any) -> Self:

@@ -45,7 +45,8 @@ def collect_outputs(
     batches = evaluation_batches(
         split, transform, batch=batch, workers=workers, at_least=preprocessing.resized_side
     )
-    outputs, labels, indices, unreadable = [], [], [], []
+    outputs, labels, indices = [], [], []
+    unreadable: list[tuple[str, str]] = []
     for part in batches:
         unreadable += part.unreadable
         if len(part.labels):

@@ -91,7 +91,7 @@ def write_checkpoint(path: Path, state: State, job: Job) -> None:
 
 
 def read_checkpoint(path: Path) -> tuple[Job, Mapping[str, Any]]:
-    """Read a checkpoint and the job it belongs to; nothing is unpickled but tensors and plain values.
+    """Read a checkpoint and its job; nothing is unpickled but tensors and plain values.
 
     Raises:
         UsageError: there is no checkpoint.

@@ -106,9 +106,7 @@ class Training:
         layout = memory_format(recipe.channels_last)
         pictures = batch.pictures.to(self.device, memory_format=layout, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
-        mixed, targets = self.task.mixed(
-            pictures, labels, mixup=recipe.mixup, cutmix=recipe.cutmix
-        )
+        mixed, targets = self.task.mixed(pictures, labels, mixup=recipe.mixup, cutmix=recipe.cutmix)
         with autocast(self.device, recipe.precision):
             outputs: Tensor = state.net(mixed)
         loss = self.task.loss(outputs, targets, smoothing=recipe.label_smoothing)
@@ -237,7 +235,7 @@ def train(
     device = pick_device(job.recipe.device)
     if job.recipe.threads:
         torch.set_num_threads(job.recipe.threads)
-    net.to(device, memory_format=memory_format(job.recipe.channels_last)).train()
+    net.to(device).to(memory_format=memory_format(job.recipe.channels_last)).train()
     state = State.start(net, job.recipe)
     if resume:
         saved_job, content = read_checkpoint(run.checkpoint)

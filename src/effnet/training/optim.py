@@ -51,7 +51,9 @@ def build_average(net: nn.Module, decay: float) -> AveragedModel:
     when it is given the number of updates.
     """
 
-    def update(averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+    def update(
+        averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
+    ) -> None:
         n = int(updates)
         share = 1 - min(decay, (1 + n) / (10 + n))
         with torch.no_grad():

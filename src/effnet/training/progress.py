@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -107,7 +107,11 @@ class ConsoleReporter:
                 f"epoch {epoch}/{self.epochs}  step {done}/{self.steps}  {figures}  {time_left}"
             )
             return
-        shown = {"completed": step, "epoch": f"{epoch}/{self.epochs}", "figures": figures}
+        shown: dict[str, Any] = {
+            "completed": step,
+            "epoch": f"{epoch}/{self.epochs}",
+            "figures": figures,
+        }
         if self._task is None:
             self._task = self._bar.add_task("", total=self.epochs * self.steps, **shown)
         else:

@@ -38,17 +38,29 @@ class Recipe:
     resolution: int = _setting(
         0, "side of the pictures in pixels; 0: the variant's, smaller for tiny pictures", low=0
     )
-    optimizer: str = _setting("adamw", "how weights follow gradients", choices=("adamw", "adam", "sgd"))
+    optimizer: str = _setting(
+        "adamw", "how weights follow gradients", choices=("adamw", "adam", "sgd")
+    )
     lr: float = _setting(4e-3, "highest learning rate", low=0)
     momentum: float = _setting(0.9, "momentum of sgd", low=0, high=1)
     weight_decay: float = _setting(0.02, "decay of weights; norms and biases are spared", low=0)
     schedule: str = _setting("cosine", "learning rate over time", choices=("cosine", "constant"))
     warmup_epochs: float = _setting(1.0, "epochs of linear rise to the highest rate", low=0)
-    label_smoothing: float = _setting(0.1, "share of the target spread over all classes", low=0, high=1)
-    ema: float = _setting(0.999, "decay of the averaged weights that are kept; 0: off", low=0, high=1)
-    dropout: float | None = _setting(None, "before the classifier; empty: the variant's", low=0, high=1)
-    drop_path: float | None = _setting(0.0, "stochastic depth; the papers' 0.2 suits long trainings", low=0, high=1)
-    crop_scale: float = _setting(0.6, "smallest share of a picture that a random crop keeps", low=0.01, high=1)
+    label_smoothing: float = _setting(
+        0.1, "share of the target spread over all classes", low=0, high=1
+    )
+    ema: float = _setting(
+        0.999, "decay of the averaged weights that are kept; 0: off", low=0, high=1
+    )
+    dropout: float | None = _setting(
+        None, "before the classifier; empty: the variant's", low=0, high=1
+    )
+    drop_path: float | None = _setting(
+        0.0, "stochastic depth; the papers' 0.2 suits long trainings", low=0, high=1
+    )
+    crop_scale: float = _setting(
+        0.6, "smallest share of a picture that a random crop keeps", low=0.01, high=1
+    )
     flip: float | None = _setting(
         None, "chance of mirroring; empty: 0.5 where a mirror image means the same", low=0, high=1
     )
@@ -62,9 +74,13 @@ class Recipe:
     erasing: float = _setting(0.0, "chance of erasing a rectangle", low=0, high=1)
     mixup: float = _setting(0.0, "alpha of mixup; 0: off", low=0)
     cutmix: float = _setting(0.0, "alpha of cutmix; 0: off", low=0)
-    val_share: float = _setting(0.1, "share of the training pictures held out where none are given", low=0, high=0.9)
+    val_share: float = _setting(
+        0.1, "share of the training pictures held out where none are given", low=0, high=0.9
+    )
     bad_images: str = _setting("skip", "what an unreadable picture does", choices=("skip", "error"))
-    bad_share: float = _setting(0.01, "share of unreadable pictures above which training stops", low=0, high=1)
+    bad_share: float = _setting(
+        0.01, "share of unreadable pictures above which training stops", low=0, high=1
+    )
     patience: int = _setting(0, "epochs without a better model before stopping; 0: never", low=0)
     seed: int = _setting(0, "start of all randomness", low=0, high=2**63 - 1)
     device: str = _setting("auto", "cpu, cuda, cuda:1, mps; auto: the fastest there is")
@@ -117,11 +133,13 @@ def _known(settings: Mapping[str, Any]) -> None:
 def _check(name: str, value: Any, kind: Any, rule: Rule) -> None:
     wrong_bool = isinstance(value, bool) and kind is not bool
     if wrong_bool or not isinstance(value, _ACCEPTED[kind]):
-        raise UsageError(f"{name} must be of type {getattr(kind, '__name__', kind)}, not {value!r}.")
+        raise UsageError(
+            f"{name} must be of type {getattr(kind, '__name__', kind)}, not {value!r}."
+        )
     if rule.choices and value not in rule.choices:
         raise UsageError(
             f"{name} must be one of {', '.join(rule.choices)}, not {value!r}."
-            + closest(value, rule.choices)
+            + closest(str(value), rule.choices)
         )
     if isinstance(value, int | float) and not rule.low <= value <= rule.high:
         raise UsageError(f"{name} must be in [{rule.low:g}, {rule.high:g}]; it is {value}.")

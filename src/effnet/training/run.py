@@ -70,7 +70,7 @@ class RunFolder:
 
 
 def new_run_path(*parts: Any, root: str | Path = "runs") -> Path:
-    """Return a folder under `root` named by `parts` that does not exist yet, numbered if need be."""
+    """Return a folder under `root` named by `parts`, numbered if there is one already."""
     name = "-".join("".join(c if c.isalnum() else "-" for c in str(part)) for part in parts)
     path, count = Path(root) / name, 2
     while path.exists():

@@ -66,7 +66,9 @@ def to_source(table: NameTable, spec: Spec, state: Mapping[str, Tensor]) -> dict
     return _rename(dict(table.prefixes(spec)), state, table.source)
 
 
-def _rename(prefixes: Mapping[str, str], state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def _rename(
+    prefixes: Mapping[str, str], state: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
     renamed = {}
     for name, tensor in state.items():
         prefix, dot, last = name.rpartition(".")

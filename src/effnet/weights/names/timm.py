@@ -58,7 +58,9 @@ def from_timm(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def to_timm(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our tensors under timm's names, the experts flat. The inverse of `from_timm`."""
-    flat = {name: tensor.flatten(1) if tensor.ndim == 5 else tensor for name, tensor in state.items()}
+    flat = {
+        name: tensor.flatten(1) if tensor.ndim == 5 else tensor for name, tensor in state.items()
+    }
     return tables.to_source(TABLE, spec, flat)
 
 

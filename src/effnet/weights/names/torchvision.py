@@ -1,4 +1,4 @@
-"""How torchvision names the tensors of `efficientnet_b0`..`b7` and `efficientnet_v2_s`, `_m`, `_l`."""
+"""How torchvision names the tensors of `efficientnet_b0` to `_b7` and `efficientnet_v2_s`."""
 
 from collections.abc import Mapping
 

@@ -8,6 +8,7 @@ torch's own FLOP counter counts them (it calls each two operations).
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from effnet.errors import UsageError
 from effnet.nets.spec import Spec, Stage
 
 
@@ -30,11 +31,17 @@ class Counts:
 def count(spec: Spec, resolution: int | None = None) -> Counts:
     """Count a network's parameters and multiply-adds at a resolution in pixels, its own by default.
 
+    Raises:
+        UsageError: the resolution is under 1.
+
     >>> from effnet.nets.scaling import variant_spec
     >>> count(variant_spec("b0"))
     Counts(parameters=5288548, macs=385814752)
     """
-    return sum(_layers(spec, resolution or spec.resolution), Counts(0, 0))
+    side = spec.resolution if resolution is None else resolution
+    if side < 1:
+        raise UsageError(f"The resolution must be at least 1 pixel; it is {side}.")
+    return sum(_layers(spec, side), Counts(0, 0))
 
 
 def _layers(spec: Spec, resolution: int) -> Iterator[Counts]:

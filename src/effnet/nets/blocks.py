@@ -40,25 +40,27 @@ class CondConv2d(nn.Module):
         self, experts: int, inputs: int, outputs: int, kernel: int, stride: int, padding: int
     ) -> None:
         super().__init__()
+        self.experts, self.outputs = experts, outputs
         self.kernel, self.stride, self.padding = kernel, stride, padding
         self.depthwise = kernel > 1
         fan_in = 1 if self.depthwise else inputs
-        self.weight = nn.Parameter(torch.empty(experts, outputs, fan_in, kernel, kernel))
+        # A flat kernel per expert: torch cannot give a weight of five dimensions channels_last.
+        self.weight = nn.Parameter(torch.empty(experts, outputs * fan_in * kernel**2))
 
     def forward(self, x: Tensor, routing: Tensor) -> Tensor:
         """Convolve x (N, inputs, H, W) with kernels mixed by routing (N, experts)."""
         return self._depthwise(x, routing) if self.depthwise else self._pointwise(x, routing)
 
     def _pointwise(self, x: Tensor, routing: Tensor) -> Tensor:
-        kernels = torch.einsum("ne,eoi->noi", routing, self.weight.flatten(2))
+        kernels = (routing @ self.weight).unflatten(1, (self.outputs, x.shape[1]))
         return torch.bmm(kernels, x.flatten(2)).unflatten(2, x.shape[2:])
 
     def _depthwise(self, x: Tensor, routing: Tensor) -> Tensor:
         # A convolution is linear in its kernel: run every expert, then mix their answers.
-        channels, experts = x.shape[1], self.weight.shape[0]
-        kernels = self.weight.transpose(0, 1).flatten(0, 1)
-        every = F.conv2d(x, kernels, None, self.stride, self.padding, groups=channels)
-        every = every.unflatten(1, (channels, experts))
+        shape = (self.outputs, 1, self.kernel, self.kernel)
+        kernels = self.weight.unflatten(1, shape).transpose(0, 1).flatten(0, 1)
+        every = F.conv2d(x, kernels, None, self.stride, self.padding, groups=self.outputs)
+        every = every.unflatten(1, (self.outputs, self.experts))
         return torch.einsum("ncehw,ne->nchw", every, routing)
 
 

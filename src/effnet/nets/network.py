@@ -95,7 +95,7 @@ def initialise(net: nn.Module) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, CondConv2d):
-            outputs = 1 if module.depthwise else module.weight.shape[1]
+            outputs = 1 if module.depthwise else module.outputs
             nn.init.normal_(module.weight, 0.0, math.sqrt(2 / (module.kernel**2 * outputs)))
         elif isinstance(module, nn.Linear):
             if name.endswith("routing"):

@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass, replace
+from numbers import Real
 
 from effnet.errors import UsageError, closest
 from effnet.nets.spec import Spec, Stage
@@ -15,6 +16,9 @@ CONSTRAINT, TOLERANCE = 2.0, 0.1
 """alpha * beta**2 * gamma**2 should be near 2, here within 10 percent; the paper's is 1.92."""
 
 DIVISOR = 8
+
+MOST_GROWTH = 1000
+"""A scaling beyond this is a slip of the hand, refused before it fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def scale(
         depth: multiplies every stage's repeats, then rounded up; above 0.
         width: multiplies channels, then rounded to multiples of 8; above 0.
         resolution: side of the pictures in pixels.
-        alpha: base of the depth, at least 1.
+        alpha: base of the depth, at least 1; like beta and gamma for `phi` only.
         beta: base of the width, at least 1.
         gamma: base of the resolution, at least 1.
         convention: as for `variant_spec`.
@@ -98,33 +102,44 @@ def scale(
     >>> spec.resolution, [stage.repeats for stage in spec.stages]
     (258, [2, 3, 3, 4, 4, 5, 2])
     """
-    explicit = [value for value in (depth, width, resolution) if value is not None]
-    ways = [phi is not None, factor is not None, bool(explicit)]
-    if sum(ways) != 1:
-        raise UsageError(
-            "Give exactly one of: phi, factor, or any of depth, width and resolution; "
-            f"{sum(ways)} were given."
-        )
     variant = _variant(name)
-    enlargement = 1.0
+    explicit = {"depth": depth, "width": width, "resolution": resolution}
+    every = {"phi": phi, "factor": factor, **explicit}
+    given = {what: value for what, value in every.items() if value is not None}
+    ways = {what if what in ("phi", "factor") else "explicit" for what in given}
+    if len(ways) != 1:
+        raise UsageError(
+            "Give exactly one of: phi, factor, or any of depth, width and resolution; given were: "
+            f"{', '.join(given) or 'none'}."
+        )
+    if phi is None and (alpha, beta, gamma) != (ALPHA, BETA, GAMMA):
+        raise UsageError("alpha, beta and gamma are the bases of phi: give phi with them.")
+    for what, value in given.items():
+        _check_number(what, value)
     if phi is not None:
         _check_bases(alpha, beta, gamma)
-        depth, width, enlargement = alpha**phi, beta**phi, gamma**phi
-        label = f"{name} phi={phi:g}"
+        growth = _power(alpha, phi), _power(beta, phi), _power(gamma, phi)
     elif factor is not None:
-        depth = width = factor
-        label = f"{name} factor={factor:g}"
+        growth = factor, factor, 1.0
     else:
-        depth, width = depth or 1.0, width or 1.0
-        enlargement = (resolution or variant.resolution) / variant.resolution
-        label = f"{name} depth={depth:g} width={width:g}"
-    for what, value in (("depth", depth), ("width", width), ("resolution", enlargement)):
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"The {what} must be above 0; it is {value:g}.")
-    spec = _declare(label, variant, variant.depth * depth, variant.width * width, convention)
+        pixels = variant.resolution if resolution is None else resolution
+        growth = (
+            1.0 if depth is None else depth,
+            1.0 if width is None else width,
+            pixels / variant.resolution,
+        )
+    for what, times in zip(explicit, growth, strict=True):
+        if not 0 < times <= MOST_GROWTH:
+            raise UsageError(
+                f"The {what} would be {times:g} times that of {name}: it must be above 0 and at "
+                f"most {MOST_GROWTH} times."
+            )
+    deeper, wider, larger = growth
+    label = " ".join([name, *(f"{what}={value:g}" for what, value in given.items())])
+    spec = _declare(label, variant, variant.depth * deeper, variant.width * wider, convention)
     return spec.with_(
-        resolution=round(variant.resolution * enlargement),
-        train_resolution=round(variant.train_resolution * enlargement),
+        resolution=round(variant.resolution * larger),
+        train_resolution=round(variant.train_resolution * larger),
         classes=classes,
     )
 
@@ -147,10 +162,10 @@ def round_repeats(repeats: int, depth: float) -> int:
 
 
 def _declare(label: str, variant: Variant, depth: float, width: float, convention: str) -> Spec:
-    if convention not in CONVENTIONS:
+    if not (isinstance(convention, str) and convention in CONVENTIONS):
         raise UsageError(
             f"Unknown convention {convention!r}: choose from {', '.join(CONVENTIONS)}."
-            + closest(convention, CONVENTIONS)
+            + closest(str(convention), CONVENTIONS)
         )
     rules = CONVENTIONS[convention]
     family = FAMILIES[variant.family]
@@ -186,16 +201,31 @@ def _scaled_stage(stage: Stage, family: Family, depth: float, width: float) -> S
 
 
 def _variant(name: str) -> Variant:
-    if name not in VARIANTS:
+    if not (isinstance(name, str) and name in VARIANTS):
         raise UsageError(
-            f"Unknown variant {name!r}.{closest(name, VARIANTS)} Known: {', '.join(VARIANTS)}."
+            f"Unknown variant {name!r}.{closest(str(name), VARIANTS)} Known: {', '.join(VARIANTS)}."
         )
     return VARIANTS[name]
 
 
+def _check_number(what: str, value: float) -> None:
+    if isinstance(value, bool) or not (isinstance(value, Real) and abs(value) < 1e9):
+        raise UsageError(f"{what} must be a number; it is {value!r}.")
+    if what == "resolution" and value != int(value):
+        raise UsageError(f"The resolution is in whole pixels; it is {value!r}.")
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
+
+
 def _check_bases(alpha: float, beta: float, gamma: float) -> None:
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if not (math.isfinite(value) and value >= 1):
+        _check_number(name, value)
+        if value < 1:
             raise UsageError(f"{name} must be at least 1 (arXiv:1905.11946); it is {value:g}.")
     product = alpha * beta**2 * gamma**2
     if abs(product / CONSTRAINT - 1) > TOLERANCE:

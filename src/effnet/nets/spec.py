@@ -1,15 +1,46 @@
 """The full declaration of a network: every number it is built from, as data and as JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, TypeVar
 
 from effnet.errors import UsageError, closest
 
 BLOCKS = ("mbconv", "fused")
 ACTIVATIONS = ("silu", "relu", "relu6")
 PADDINGS = ("same", "symmetric")
+FAMILY_NAMES = (
+    "v1",
+    "lite",
+    "edgetpu",
+    "condconv-4e",
+    "condconv-8e",
+    "v2",
+    "v2-s",
+    "v2-m",
+    "v2-l",
+    "v2-xl",
+)
+
+# Upper ends are far beyond any network: they stop a damaged declaration before memory does.
+_WIDTHS, _SIDES = (1, 2**16), (1, 2**16)
+_RANGES: dict[str, tuple[float, float]] = {
+    "repeats": (1, 1000),
+    "kernel": (3, 99),
+    "stride": (1, 2),
+    "expansion": (1, 100),
+    "channels": _WIDTHS,
+    "squeeze": (0, 1),
+    "experts": (0, 1000),
+    "expand_from": _WIDTHS,
+    "stem": _WIDTHS,
+    "head": _WIDTHS,
+    "resolution": _SIDES,
+    "train_resolution": _SIDES,
+    "in_channels": _WIDTHS,
+    "classes": (1, 2**20),
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +52,7 @@ class Stage:
             1 it has no expand convolution) or "fused" (expand kxk, project 1x1; with expansion 1 a
             single kxk convolution).
         repeats: number of blocks.
-        kernel: side of the depthwise (mbconv) or fused (fused) kernel, odd.
+        kernel: side of the depthwise (mbconv) or fused (fused) kernel, odd, at least 3.
         stride: stride of the first block, 1 or 2.
         expansion: width inside the block over the width of its input.
         channels: output channels.
@@ -30,6 +61,9 @@ class Stage:
         residual: whether blocks that keep their shape add their input to their output.
         expand_from: width that the first block's expansion counts from, where that is not its
             input width (EfficientNet-EdgeTPU's first block); None elsewhere.
+
+    Raises:
+        UsageError: a value is of the wrong type or out of its range.
     """
 
     block: Literal["mbconv", "fused"]
@@ -44,16 +78,16 @@ class Stage:
     expand_from: int | None = None
 
     def __post_init__(self) -> None:
+        _check(self)
         _require(self.block in BLOCKS, f"block {self.block!r} is not one of {', '.join(BLOCKS)}")
-        _require(self.stride in (1, 2), f"stride {self.stride} is not 1 or 2")
         _require(self.kernel % 2 == 1, f"kernel {self.kernel} is not odd")
-        for name in ("repeats", "kernel", "expansion", "channels"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is under 1")
-        _require(0 <= self.squeeze <= 1, f"squeeze {self.squeeze} is not in [0, 1]")
-        _require(self.experts >= 0, f"experts {self.experts} is under 0")
         _require(
             self.block == "mbconv" or not (self.squeeze or self.experts),
             "a fused block has neither squeeze nor experts",
+        )
+        _require(
+            self.expansion > 1 or not (self.experts or self.expand_from),
+            "a block without expansion has neither experts nor expand_from",
         )
 
 
@@ -79,7 +113,7 @@ class Spec:
         classes: outputs.
 
     Raises:
-        UsageError: a value is out of its range.
+        UsageError: a value is of the wrong type or out of its range.
     """
 
     name: str
@@ -99,19 +133,22 @@ class Spec:
     classes: int = 1000
 
     def __post_init__(self) -> None:
-        _require(len(self.stages) > 0, "it has no stages")
-        for name, known in (("activation", ACTIVATIONS), ("padding", PADDINGS)):
+        _check(self)
+        rows = self.stages
+        _require(
+            isinstance(rows, tuple) and len(rows) > 0 and all(isinstance(s, Stage) for s in rows),
+            "stages is not a tuple of at least one Stage",
+        )
+        choices = (("family", FAMILY_NAMES), ("activation", ACTIVATIONS), ("padding", PADDINGS))
+        for name, known in choices:
             value = getattr(self, name)
             _require(value in known, f"{name} {value!r} is not one of {', '.join(known)}")
-        for name in ("stem", "head", "resolution", "train_resolution", "in_channels", "classes"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is under 1")
         for name in ("dropout", "drop_path"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} {value} is not in [0, 1)")
-        _require(self.norm_eps > 0, f"norm_eps {self.norm_eps} is not above 0")
-        _require(
-            0 < self.norm_momentum <= 1, f"norm_momentum {self.norm_momentum} is not in (0, 1]"
-        )
+        for name in ("norm_eps", "norm_momentum"):
+            value = getattr(self, name)
+            _require(0 < value <= 1, f"{name} {value} is not in (0, 1]")
 
     @property
     def blocks(self) -> int:
@@ -145,9 +182,9 @@ class Spec:
         """Return a copy with these fields changed.
 
         Raises:
-            UsageError: a field is unknown or a value out of its range.
+            UsageError: a field is unknown, of the wrong type or out of its range.
         """
-        _known(changes, type(self))
+        _check_names(changes, type(self))
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,30 +202,22 @@ class Spec:
         Raises:
             UsageError: a field is missing, unknown, of the wrong type or out of its range.
         """
-        _known(data, cls)
-        try:
-            stages = tuple(_stage(row) for row in data["stages"])
-            return cls(**{**_typed(cls, data), "stages": stages})
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"The network's declaration is incomplete: {error}.") from error
+        _require(isinstance(data, Mapping), "it is not an object of named values")
+        rows = data.get("stages", ())
+        _require(isinstance(rows, list | tuple), "stages is not a list")
+        return _declared(cls, {**data, "stages": tuple(_declared(Stage, row) for row in rows)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Build a spec from JSON. Raises UsageError as `from_dict` does."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"The network's declaration is not JSON: {error}.") from error
-        _require(isinstance(data, dict), "it is not a JSON object")
         return cls.from_dict(data)
 
 
-def _stage(row: Mapping[str, Any]) -> Stage:
-    _known(row, Stage)
-    return Stage(**_typed(Stage, row))
-
-
-_CHECKS: dict[Any, tuple[type, ...]] = {
+_TYPES: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
     bool: (bool,),
@@ -197,21 +226,34 @@ _CHECKS: dict[Any, tuple[type, ...]] = {
 }
 
 
-def _typed(cls: type[Stage] | type[Spec], data: Mapping[str, Any]) -> dict[str, Any]:
-    for field in fields(cls):
-        allowed = _CHECKS.get(field.type)
-        if field.name not in data or allowed is None:
-            continue
-        value = data[field.name]
-        fits = isinstance(value, allowed) and (field.type is bool or not isinstance(value, bool))
-        _require(fits, f"{field.name} {value!r} is not of type {field.type}")
-    return dict(data)
+Declared = TypeVar("Declared", bound="Stage | Spec")
 
 
-def _known(names: Mapping[str, Any], cls: type[Stage] | type[Spec]) -> None:
+def _declared(cls: type[Declared], data: Mapping[str, Any]) -> Declared:
+    _require(isinstance(data, Mapping), f"{data!r} is not a {cls.__name__.lower()}")
+    _check_names(data, cls)
+    missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in data]
+    _require(not missing, f"it lacks {', '.join(missing)}")
+    return cls(**data)
+
+
+def _check_names(names: Iterable[str], cls: type[Any]) -> None:
     known = [field.name for field in fields(cls)]
     for name in names:
-        _require(name in known, f"it has no field {name!r}.{closest(name, known)}")
+        _require(name in known, f"it has no field {name!r}.{closest(str(name), known)}")
+
+
+def _check(declared: Stage | Spec) -> None:
+    for field in fields(declared):
+        name, value = field.name, getattr(declared, field.name)
+        allowed = _TYPES.get(field.type, (object,))
+        # bool is a subclass of int, but True is no number of channels.
+        fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+        expected = getattr(field.type, "__name__", str(field.type))
+        _require(fits, f"{name} {value!r} is not of type {expected}")
+        if name in _RANGES and value is not None:
+            low, high = _RANGES[name]
+            _require(low <= value <= high, f"{name} {value} is not from {low} to {high}")
 
 
 def _require(condition: bool, problem: str) -> None:

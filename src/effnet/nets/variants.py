@@ -123,10 +123,8 @@ V2_B = Family(
     norm_momentum=0.1,
 )
 
-# The searched sizes have tables of their own; their heads stay 1280 wide.
-_V2_LARGE = replace(
-    V2_B, scaled_ends=False, mean=V2_MEAN, std=V2_STD, interpolation="bilinear", squash_from=320
-)
+# The searched sizes have tables of their own.
+_V2_LARGE = replace(V2_B, mean=V2_MEAN, std=V2_STD, interpolation="bilinear", squash_from=320)
 
 V2_S = replace(
     _V2_LARGE,

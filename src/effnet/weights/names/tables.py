@@ -38,18 +38,35 @@ class NameTable:
             return self.fused_single if stage.expansion == 1 else self.fused
         return self.separable if stage.expansion == 1 else self.mbconv
 
-    def prefixes(self, spec: Spec) -> Iterator[tuple[str, str]]:
-        """Yield (our prefix, theirs) for every part of the network."""
+    def names(self, spec: Spec) -> Iterator[tuple[str, str]]:
+        """Yield (our name, theirs) of every tensor of the network."""
+        for ours, theirs in self._parts(spec):
+            for leaf in _leaves(ours):
+                yield f"{ours}.{leaf}", f"{theirs}.{leaf}"
+
+    def _parts(self, spec: Spec) -> Iterator[tuple[str, str]]:
         index = 0
         for number, stage in enumerate(spec.stages):
+            absent = _absent_parts(stage)
             for block in range(stage.repeats):
                 theirs = self.block.format(stage=number, next=number + 1, block=block, index=index)
                 for our_part, their_part in self.parts_of(stage).items():
-                    yield f"stages.{number}.{block}.{our_part}.", f"{theirs}{their_part}."
+                    if not our_part.startswith(absent):
+                        yield f"stages.{number}.{block}.{our_part}", f"{theirs}{their_part}"
                 index += 1
         for our_part, their_part in self.ends.items():
-            filled = their_part.format(next=len(spec.stages) + 1)
-            yield f"{our_part}.", f"{filled}."
+            yield our_part, their_part.format(next=len(spec.stages) + 1)
+
+
+def _absent_parts(stage: Stage) -> tuple[str, ...]:
+    present = {"squeeze": stage.squeeze, "routing": stage.experts}
+    return tuple(part for part, size in present.items() if not size)
+
+
+def _leaves(part: str) -> tuple[str, ...]:
+    if part.endswith("norm"):
+        return ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return ("weight",) if part.endswith("conv") else ("weight", "bias")
 
 
 def from_source(table: NameTable, spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -58,21 +75,21 @@ def from_source(table: NameTable, spec: Spec, state: Mapping[str, Tensor]) -> di
     Raises:
         ModelFileError: a tensor has a name that the table does not know for this network.
     """
-    return _rename({theirs: ours for ours, theirs in table.prefixes(spec)}, state, table.source)
+    return _rename({theirs: ours for ours, theirs in table.names(spec)}, state, table.source)
 
 
 def to_source(table: NameTable, spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our tensors under the source's names. Raises ModelFileError as `from_source`."""
-    return _rename(dict(table.prefixes(spec)), state, table.source)
+    return _rename(dict(table.names(spec)), state, table.source)
 
 
 def _rename(
-    prefixes: Mapping[str, str], state: Mapping[str, Tensor], source: str
+    names: Mapping[str, str], state: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
-    renamed = {}
-    for name, tensor in state.items():
-        prefix, dot, last = name.rpartition(".")
-        if prefix + dot not in prefixes:
-            raise ModelFileError(f"The {source} table has no rule for the tensor {name!r}.")
-        renamed[prefixes[prefix + dot] + last] = tensor
-    return renamed
+    unknown = [name for name in state if name not in names]
+    if unknown:
+        raise ModelFileError(
+            f"The {source} table has no rule for the tensor {unknown[0]!r} in this network"
+            f"{f', nor for {len(unknown) - 1} others' if len(unknown) > 1 else ''}."
+        )
+    return {names[name]: tensor for name, tensor in state.items()}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from effnet.errors import ModelFileError
 from effnet.nets.spec import Spec
 from effnet.weights.names import tables
 
@@ -47,35 +48,42 @@ TABLE = tables.NameTable(
 
 
 def from_timm(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return timm's tensors under our names; its flat experts (CondConv) take their shape.
+    """Return timm's tensors under our names.
 
     Raises:
-        ModelFileError: a tensor has a name that timm does not use for this network.
+        ModelFileError: a tensor has a name that timm does not use for this network, or experts
+            have another size.
     """
     ours = tables.from_source(TABLE, spec, state)
-    return {name: _expert_shape(spec, name, tensor) for name, tensor in ours.items()}
+    for name, tensor in ours.items():
+        _check_experts(spec, name, tensor)
+    return ours
 
 
 def to_timm(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return our tensors under timm's names, the experts flat. The inverse of `from_timm`."""
-    flat = {
-        name: tensor.flatten(1) if tensor.ndim == 5 else tensor for name, tensor in state.items()
-    }
-    return tables.to_source(TABLE, spec, flat)
+    """Return our tensors under timm's names. The inverse of `from_timm`."""
+    return tables.to_source(TABLE, spec, state)
 
 
-def _expert_shape(spec: Spec, name: str, tensor: Tensor) -> Tensor:
+def _check_experts(spec: Spec, name: str, tensor: Tensor) -> None:
     room, _, rest = name.partition(".")
-    if room != "stages" or not name.endswith(".conv.weight") or tensor.ndim != 2:
-        return tensor
+    if room != "stages" or not name.endswith(".conv.weight"):
+        return
     number, block, part, *_ = rest.split(".")
-    stage = spec.stages[int(number)]
-    before = stage if int(block) else spec.stages[int(number) - 1]
-    inputs = before.channels
-    expanded = inputs * stage.expansion
-    shapes = {
-        "expand": (expanded, inputs, 1, 1),
-        "depthwise": (expanded, 1, stage.kernel, stage.kernel),
-        "project": (stage.channels, expanded, 1, 1),
+    index, first = int(number), block == "0"
+    stage = spec.stages[index]
+    if not stage.experts:
+        return
+    before = spec.stages[index - 1].channels if index else spec.stem
+    inputs = before if first else stage.channels
+    expanded = ((stage.expand_from if first else None) or inputs) * stage.expansion
+    sizes = {
+        "expand": expanded * inputs,
+        "depthwise": expanded * stage.kernel**2,
+        "project": stage.channels * expanded,
     }
-    return tensor.unflatten(1, shapes[part])
+    expected = (stage.experts, sizes[part])
+    if tensor.shape != expected:
+        raise ModelFileError(
+            f"{name} has shape {tuple(tensor.shape)} in timm's file, not {expected}."
+        )

@@ -1,12 +1,19 @@
 """`effnet check`: what is in a data set, and what is wrong with it."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effnet.cli.output import AsJson, print_json
+from effnet.cli.output import AsJson, print_json, table
 from effnet.errors import DataError
+
+if TYPE_CHECKING:
+    from effnet.data.checks import Report
+
+MOST_CLASSES = 50
+MOST_FILES = 5
 
 
 def command(
@@ -17,7 +24,8 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Say what DATA holds and what is wrong with it, before any training."""
-    from effnet.data.checks import check, picture_grid
+    from effnet.data.checks import check
+    from effnet.data.grid import picture_grid
 
     report = check(data)
     if picture is not None:
@@ -25,6 +33,36 @@ def command(
     if as_json:
         print_json(report.to_dict())
     else:
-        typer.echo(report.to_text())
+        typer.echo("\n".join(_lines(report)))
     if report.unusable:
-        raise DataError(f"{data} cannot be trained on as it is; see the errors above.")
+        raise DataError(f"{data} cannot be trained on as it is: see the errors that check lists.")
+
+
+def _lines(report: "Report") -> Iterator[str]:
+    counts = report.counts
+    total = sum(sum(part.values()) for part in counts.values())
+    yield f"{report.source}: {len(report.classes)} classes, {total} pictures"
+    if report.sizes:
+        sizes = (f"{name} {w} x {h}" for name, (w, h) in report.sizes.items())
+        yield f"sizes:   {', '.join(sizes)} pixels"
+        yield f"formats: {', '.join(f'{count} {kind}' for kind, count in report.kinds.items())}"
+    if counts:
+        yield ""
+        rows = [
+            [name, *(str(part[name]) for part in counts.values())]
+            for name in report.classes[:MOST_CLASSES]
+        ]
+        sums = ["(all)", *(str(sum(part.values())) for part in counts.values())]
+        yield table(("class", *counts), [*rows, sums])
+    if len(report.classes) > MOST_CLASSES:
+        yield f"({len(report.classes) - MOST_CLASSES} more classes; --json lists all)"
+    yield ""
+    if "val" not in counts and "train" in counts:
+        yield "There is no validation split: effnet fit holds out a share of each training class."
+    if not report.findings:
+        yield "Nothing is wrong."
+    for finding in report.findings:
+        yield f"{finding.severity}: {finding.message}"
+        yield from (f"    {file}" for file in finding.files[:MOST_FILES])
+        if len(finding.files) > MOST_FILES:
+            yield f"    and {len(finding.files) - MOST_FILES} more (--json lists all)"

@@ -1,6 +1,7 @@
 """Pictures and labels in memory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,7 @@ def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
     Raises:
         DataError: the shape, the type or the range is none of those.
     """
-    array = np.asarray(pictures)
+    array = _array(pictures, LAYOUT)
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or not array.size:
@@ -51,7 +52,9 @@ def label_indices(
     Raises:
         DataError: the labels have another form, or are of no class.
     """
-    array = np.asarray(labels)
+    array = _array(labels, "Labels must be (N,) or one-hot (N, classes)")
+    if array.dtype.kind == "O":  # pandas keeps strings as objects
+        array = np.asarray(array.tolist())
     if array.ndim == 2 and array.shape[1] > 1:
         array = _from_one_hot(array)
     array = array.reshape(-1) if array.ndim == 2 else array
@@ -59,7 +62,10 @@ def label_indices(
         raise DataError(f"Labels must be (N,) or one-hot (N, classes), not {array.shape}.")
     if array.dtype.kind in "US":
         return _from_strings(array.astype(str), classes)
-    if array.dtype.kind == "f" and not np.equal(array, np.rint(array)).all():
+    whole = array.dtype.kind in "iub" or (
+        array.dtype.kind == "f" and np.equal(array, np.rint(array)).all()
+    )
+    if not whole:
         raise DataError("Labels must be whole numbers, strings or one-hot rows.")
     indices = array.astype(np.int64)
     count = len(classes) if classes is not None else int(indices.max()) + 1
@@ -68,6 +74,13 @@ def label_indices(
             f"Labels must be in 0..{count - 1}; they are in {indices.min()}..{indices.max()}."
         )
     return indices, tuple(classes) if classes is not None else tuple(map(str, range(count)))
+
+
+def _array(values: ArrayLike, expected: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of unequal length
+        raise DataError(f"{expected}; these are no array ({error}).") from error
 
 
 def _from_one_hot(rows: NDArray[np.generic]) -> Labels:

@@ -1,8 +1,8 @@
 """Batches of pictures, in an order and with an augmentation that are pure functions of the seed."""
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -61,7 +61,7 @@ def training_batches(
     start_step: int = 0,
     workers: int = 0,
     at_least: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the batches of a run from a step to its end.
 
     What is left of an epoch after its last full batch is left out; each epoch leaves out others.
@@ -91,7 +91,7 @@ def evaluation_batches(
     batch: int,
     workers: int = 0,
     at_least: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield all pictures of a split in its order, the last batch being smaller.
 
     Raises:
@@ -166,7 +166,7 @@ class _seeded:  # noqa: N801 - a context manager reads as a word
         torch.set_rng_state(self.before)
 
 
-def _load(dataset: _Keyed, places: Any, workers: int) -> Iterator[Batch]:
+def _load(dataset: _Keyed, places: Any, workers: int) -> Generator[Batch, None, None]:
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=places,
@@ -174,9 +174,12 @@ def _load(dataset: _Keyed, places: Any, workers: int) -> Iterator[Batch]:
         collate_fn=_collate,
         worker_init_fn=_start_worker if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it draws a seed from the caller's
     )
     try:
-        yield from loader
+        with _signals_held() if workers else nullcontext():
+            batches = iter(loader)
+        yield from batches
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -197,7 +200,21 @@ def _collate(samples: Sequence[_Sample]) -> Batch:
     )
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back while workers start: one would end a worker that does not ignore it yet."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the loop decides what it means.
+    # Signals reach the whole process group; the loop decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

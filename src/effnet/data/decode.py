@@ -2,16 +2,20 @@
 
 import io
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from effnet.errors import DataError
+from effnet.errors import DataError, UsageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow's names; its JPEG covers MPO, several pictures in one file."""
+
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo"),
@@ -38,6 +42,15 @@ class UnreadablePicture(DataError):
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         # Exceptions cross from worker processes by their constructor's arguments.
         return type(self), (self.name, self.reason)
+
+
+class Header(NamedTuple):
+    """What a file says of its picture before any pixel is decoded; `mode` is Pillow's."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
 
 
 def decode(
@@ -68,32 +81,71 @@ def decode(
 
     Raises:
         UnreadablePicture: the file is missing, too large, damaged or of no allowed format.
+        UsageError: `channels` is neither 1 nor 3.
     """
-    title = name or ("picture" if isinstance(source, bytes) else str(source))
+    if channels not in MODES:
+        raise UsageError(f"A picture in a file has 1 or 3 channels, not {channels}.")
+    with _reading(source, name, max_pixels, max_bytes) as picture:
+        if at_least is not None:
+            picture.draft(None, (at_least, at_least))
+        picture.load()
+        return as_seen(picture, channels)
+
+
+def read_header(source: str | Path | bytes, *, name: str | None = None) -> Header:
+    """Return what a file says of its picture; limits and errors are those of `decode`."""
+    with _reading(source, name, MAX_PIXELS, MAX_BYTES) as picture:
+        return Header(picture.format or "", picture.mode, picture.width, picture.height)
+
+
+def as_seen(picture: Image.Image, channels: int) -> Image.Image:
+    """Return a decoded picture the way a person sees it; see `decode`."""
+    picture = _upright(picture)
+    if picture.mode in _WHITE:
+        picture = _scaled(picture, _WHITE[picture.mode])
+    if picture.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in picture.info:
+        coloured = picture.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        picture = Image.alpha_composite(white, coloured)
+    return picture.convert(MODES[channels])
+
+
+def _upright(picture: Image.Image) -> Image.Image:
     try:
-        with _opened(source, max_bytes) as file, _header(file) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise _Refused(
-                    f"{width} x {height} pixels are more than the {max_pixels:,} allowed"
-                )
-            if at_least is not None:
-                picture.draft(None, (at_least, at_least))
-            picture.seek(0)
-            picture.load()
-            return _as_seen(picture, MODES[channels])
-    except _Refused as refusal:
-        raise UnreadablePicture(title, str(refusal)) from None
-    except FileNotFoundError:
-        raise UnreadablePicture(title, "there is no such file") from None
-    except UnidentifiedImageError:
-        raise UnreadablePicture(title, f"not a picture of {', '.join(FORMATS)}") from None
-    except Exception as error:  # damaged files make Pillow's codecs raise all kinds
-        raise UnreadablePicture(title, f"damaged ({type(error).__name__}: {error})") from error
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # what a camera wrote beside the pixels may be damaged, the pixels are not
+        return picture
 
 
 class _Refused(Exception):
     """A picture that is not even tried."""
+
+
+@contextmanager
+def _reading(
+    source: str | Path | bytes, name: str | None, max_pixels: int, max_bytes: int
+) -> Iterator[Image.Image]:
+    """Open a picture within the limits, and tell of whatever goes wrong as UnreadablePicture."""
+    title = name or ("picture" if isinstance(source, bytes) else str(source))
+    try:
+        with _opened(source, max_bytes) as file, _header(file, max_pixels) as picture:
+            yield picture
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make Pillow's codecs raise all kinds
+        raise UnreadablePicture(title, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _Refused):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return f"not a picture of {', '.join(FORMATS)}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return f"damaged ({type(error).__name__}: {error})"
 
 
 def _opened(source: str | Path | bytes, max_bytes: int) -> BinaryIO:
@@ -101,8 +153,9 @@ def _opened(source: str | Path | bytes, max_bytes: int) -> BinaryIO:
         file: BinaryIO = io.BytesIO(source)
         size = len(source)
     else:
-        if Path(source).is_dir():
-            raise _Refused("a folder, not a picture")
+        kind = os.stat(source).st_mode
+        if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
+            raise _Refused("a folder, not a picture" if stat.S_ISDIR(kind) else "not a file")
         file = open(source, "rb")  # noqa: SIM115 - the caller closes it
         size = os.fstat(file.fileno()).st_size
     if size == 0 or size > max_bytes:
@@ -113,43 +166,28 @@ def _opened(source: str | Path | bytes, max_bytes: int) -> BinaryIO:
     return file
 
 
-def _header(file: BinaryIO) -> Image.Image:
-    """Read a picture's header alone.
+def _header(file: BinaryIO, max_pixels: int) -> Image.Image:
+    """Read a picture's header alone; Pillow's own guard against bombs, a global, is left alone."""
+    try:
+        picture = Image.open(file, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _Refused(f"more than the {max_pixels:,} pixels allowed") from None
+    if picture.width * picture.height > max_pixels:
+        raise _Refused(
+            f"{picture.width} x {picture.height} pixels are more than the {max_pixels:,} allowed"
+        )
+    return picture
 
-    Pillow's own guard against bombs is a global; ours is the limit of `decode`. Its guard still
-    stands behind ours: it refuses at twice its limit, in an error that is told like any other.
+
+def _scaled(picture: Image.Image, white: float) -> Image.Image:
+    """Scale to 8 bits; Pillow's own conversion clips everything over 255.
+
+    Black is 0 and white is given, unless there are values outside: then these are black or white.
     """
-    return Image.open(file, formats=FORMATS)
-
-
-def _as_seen(picture: Image.Image, mode: str) -> Image.Image:
-    picture = ImageOps.exif_transpose(picture)
-    picture = _DEEP.get(picture.mode, lambda same: same)(picture)
-    if picture.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in picture.info:
-        coloured = picture.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, "white")
-        picture = Image.alpha_composite(white, coloured)
-    return picture.convert(mode)
-
-
-def _scaled_integers(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's own conversion clips everything over 255."""
-    values = np.asarray(picture).astype(np.float64)
-    return Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
-
-
-def _scaled_floats(picture: Image.Image) -> Image.Image:
-    """Scale floats to 8 bits: [0, 1] as it is meant, anything else from its lowest to highest."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float64))
-    low, high = min(0.0, values.min()), max(1.0, values.max())
+    values = np.nan_to_num(np.asarray(picture).astype(np.float32))
+    low, high = min(0.0, float(values.min())), max(white, float(values.max()))
     return Image.fromarray(np.rint((values - low) / (high - low) * 255).astype(np.uint8))
 
 
-_DEEP: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "I;16": _scaled_integers,
-    "I;16L": _scaled_integers,
-    "I;16B": _scaled_integers,
-    "I;16N": _scaled_integers,
-    "I": _scaled_integers,
-    "F": _scaled_floats,
-}
+_WHITE = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535, "I": 65535, "F": 1.0}
+"""The modes of more than 8 bits per channel, and the value that white has in each."""

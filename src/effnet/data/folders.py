@@ -3,9 +3,11 @@
 import csv
 import glob
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,9 @@ or
 
 PATH_COLUMNS, LABEL_COLUMNS = ("path", "file", "filename", "image"), ("label", "class", "target")
 
+MOST_TOLD = 5
+"""So many wrong lines of a CSV file are told in one error."""
+
 Listing = dict[str, list[Path]]
 """Pictures by class."""
 
@@ -33,18 +38,50 @@ def read_folder(root: Path) -> dict[str, Listing]:
     Empty classes are kept, as empty lists.
 
     Raises:
-        DataError: two folders mean the same split.
+        DataError: two folders mean the same split, none is for training, or one cannot be read.
     """
-    names = {child.name: child for child in _folders(root)}
-    found = {name: names[name] for name in SPLIT_NAMES if name in names}
-    if "train" not in found:
-        return {"train": _classes(root)}
     splits: dict[str, Listing] = {}
-    for name, folder in found.items():
-        if SPLIT_NAMES[name] in splits:
-            raise DataError(f"{root} has two folders for {SPLIT_NAMES[name]!r}; keep one of them.")
-        splits[SPLIT_NAMES[name]] = _classes(folder)
+    for split, folders in split_folders(root).items():
+        if len(folders) > 1:
+            names = " and ".join(folder.name for folder in folders)
+            raise DataError(f"{root} has two folders for {split!r}, {names}; keep one of them.")
+        splits[split] = list_classes(folders[0])
+    if splits.get("train") and all(name.lower() in SPLIT_NAMES for name in splits["train"]):
+        raise DataError(
+            f"{root} has {', '.join(splits['train'])}, but no folder train beside them. {LAYOUT}"
+        )
     return splits
+
+
+def split_folders(root: Path) -> dict[str, list[Path]]:
+    """Return the folders that mean each split; where none means "train", the root does."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders_in(root):
+        if folder.name.lower() in SPLIT_NAMES:
+            found.setdefault(SPLIT_NAMES[folder.name.lower()], []).append(folder)
+    if "train" not in found:
+        return {"train": [root]}
+    return {split: found[split] for split in SPLIT_NAMES if split in found}
+
+
+def list_classes(folder: Path) -> Listing:
+    """Return the pictures below each folder in a folder.
+
+    A name is taken in Unicode's composed form: file systems differ in how they give an accented
+    letter back, as one character or as two, and both are the same class.
+    """
+    listing: Listing = {}
+    for child in folders_in(folder):
+        listing.setdefault(unicodedata.normalize("NFC", child.name), []).extend(_below(child))
+    return listing
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    try:
+        return sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def read_csv(path: Path) -> dict[str, Listing]:
@@ -53,9 +90,23 @@ def read_csv(path: Path) -> dict[str, Listing]:
     Paths are relative to the file's folder. Without a column `split` all is "train".
 
     Raises:
-        DataError: the file is not such a CSV; the message names the line.
+        DataError: the file is not such a CSV; the message names the lines.
+    """
+    splits, problems = scan_csv(path)
+    if problems:
+        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+        raise DataError(f"{path}, {'; '.join(problems[:MOST_TOLD])}{more}.")
+    return splits
+
+
+def scan_csv(path: Path) -> tuple[dict[str, Listing], list[str]]:
+    """Return what `read_csv` does, and what is wrong with each of the other lines.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column.
     """
     splits: dict[str, Listing] = {}
+    problems = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -71,15 +122,18 @@ def read_csv(path: Path) -> dict[str, Listing]:
                     f"several), not {','.join(columns) or 'nothing'}."
                 )
             for row in rows:
-                where = f"{path}, line {rows.line_num}"
-                if not row[picture] or not row[label]:
-                    raise DataError(f"{where}: a path and a label are needed.")
-                split = _split_name(row.get("split") or "train", where)
-                file_path = path.parent / row[picture].strip()
-                splits.setdefault(split, {}).setdefault(row[label].strip(), []).append(file_path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+                if problem := _row_problem(row, picture, label):
+                    problems.append(f"line {rows.line_num}: {problem}")
+                    continue
+                split = SPLIT_NAMES[_cell(row, "split").lower() or "train"]
+                name = unicodedata.normalize("NFC", _cell(row, label))
+                file_path = path.parent / _cell(row, picture)
+                splits.setdefault(split, {}).setdefault(name, []).append(file_path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); save it as that.") from error
+    except (OSError, csv.Error) as error:
         raise DataError(f"Cannot read {path}: {error}.") from error
-    return splits
+    return splits, problems
 
 
 def to_split(listing: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> FileSplit:
@@ -90,10 +144,11 @@ def to_split(listing: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> F
     )
 
 
-def list_pictures(words: Iterable[str | Path]) -> Iterator[Path]:
+def list_pictures(words: Iterable[str | Path], *, globs: bool = True) -> Iterator[Path]:
     """Yield the files that words mean: files, folders (searched through) and globs, each sorted.
 
-    A file that is named itself is yielded whatever it is called.
+    A file that is named itself is yielded whatever it is called. Without `globs` a word with a
+    star is a name like any other.
 
     Raises:
         DataError: nothing has that name, or a folder or glob holds no picture.
@@ -101,7 +156,7 @@ def list_pictures(words: Iterable[str | Path]) -> Iterator[Path]:
     for word in map(str, words):
         if os.path.isdir(word):
             found = _below(Path(word))
-        elif os.path.exists(word) or not glob.has_magic(word):
+        elif os.path.exists(word) or not (globs and glob.has_magic(word)):
             found = iter([Path(word)])
         else:
             found = (Path(p) for p in sorted(glob.glob(word, recursive=True)) if os.path.isfile(p))
@@ -123,24 +178,50 @@ def require_exists(path: Path) -> None:
     raise DataError(f"There is no data set {path}.{hint}")
 
 
-def _classes(folder: Path) -> Listing:
-    return {child.name: list(_below(child)) for child in _folders(folder)}
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, sorted, without hidden ones; links are followed once.
 
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
+    def fail(error: OSError) -> None:
+        raise _unreadable(error)
+
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        place = os.stat(parent)
+        if (place.st_dev, place.st_ino) in seen:  # a link to a folder above would lead on for ever
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
-                yield Path(parent, name)
+    return (path for path in files_below(folder) if is_picture(path))
 
 
-def _split_name(text: str, where: str) -> str:
-    name = text.strip().lower()
-    if name not in SPLIT_NAMES:
-        raise DataError(f"{where}: the split {text!r} is not one of {', '.join(SPLIT_NAMES)}.")
-    return SPLIT_NAMES[name]
+def is_picture(path: Path) -> bool:
+    """Return whether a file's name says that it is a picture."""
+    return path.name.lower().endswith(EXTENSIONS)
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"Cannot read the folder {error.filename}: {error.strerror}.")
+
+
+def _cell(row: Mapping[str, str | None], column: str) -> str:
+    return (row.get(column) or "").strip()
+
+
+def _row_problem(row: Mapping[Any, Any], picture: str, label: str) -> str:
+    split = _cell(row, "split")
+    if any(row.get(None) or ()):
+        return "more fields than columns; a path or label with a comma needs quotes"
+    if not _cell(row, picture) or not _cell(row, label):
+        return "a path and a label are needed"
+    if split and split.lower() not in SPLIT_NAMES:
+        return f"the split {split!r} is not one of {', '.join(SPLIT_NAMES)}"
+    return ""

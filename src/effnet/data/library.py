@@ -1,11 +1,13 @@
 """Data sets by name: scikit-learn's digits, and torchvision's with their own downloading."""
 
 import os
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 
@@ -50,6 +52,11 @@ LIBRARY: dict[str, Entry] = {
 }
 
 NAMES = ("digits", *LIBRARY)
+
+DOWNLOAD_ERRORS = (
+    *(OSError, EOFError, RuntimeError, HTTPException),  # URLError is an OSError
+    *(tarfile.TarError, zipfile.BadZipFile),
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def _torchvision(entry: Entry) -> Found:
             opened[split] = getattr(datasets, entry.name)(
                 str(cache_folder()), download=True, **arguments
             )
-        except (OSError, URLError, RuntimeError) as error:
+        except DOWNLOAD_ERRORS as error:
             raise DataError(
                 f"{entry.name} could not be downloaded to {cache_folder()}: {error}. Without a "
                 "network, put its files there, or give a folder of pictures."

@@ -1,9 +1,9 @@
 """From what a person names as data to a data set of one shape."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,11 @@ from effnet.data.arrays import label_indices, pixels
 from effnet.data.folders import (
     LAYOUT,
     Listing,
+    folders_in,
     read_csv,
     read_folder,
     require_exists,
+    split_folders,
     to_split,
 )
 from effnet.data.library import NAMES, open_library
@@ -73,20 +75,23 @@ def open_data(
 
     Raises:
         DataError: the data is missing or cannot be trained on; the message says what was expected.
+        UsageError: `val_share` is not in [0, 1).
     """
+    if not 0 <= val_share < 1:
+        raise UsageError(f"val_share must be in [0, 1), not {val_share}.")
     if not isinstance(source, str | Path):
         found = _from_arrays(source, labels, validation, classes)
-    elif str(source) in NAMES and not Path(source).exists():
+    elif is_named(source):
         named = open_library(str(source))
         found = DataSet(
             str(source), str(source), named.classes, mirrored=named.mirrored, **named.splits
         )
     else:
-        found = _from_files(Path(source))
+        found = _from_files(data_path(source))
     if found.val is not None or not val_share:
         return found
     train, val = _held_out(found.train, val_share, seed)
-    return DataSet(found.name, found.source, found.classes, train, val, found.test, found.mirrored)
+    return replace(found, train=train, val=val if len(val) else None)
 
 
 def open_split(
@@ -119,8 +124,9 @@ def open_split(
     if split not in CHOICES:
         raise UsageError(f"Unknown split {split!r}.{closest(split, CHOICES)} Known: {CHOICES}.")
     splits = _all_splits(source, labels, classes)
-    if "val" not in splits and val_share and (trained_on or split == "val"):
-        splits["train"], splits["val"] = _held_out(splits["train"], val_share, seed)
+    if "val" not in splits and "train" in splits and (trained_on or split == "val"):
+        train, val = _held_out(splits["train"], val_share, seed)
+        splits |= {"train": train, "val": val} if len(val) else {}
     if split == "auto":
         split = next((name for name in ("test", "val") if name in splits), "all")
     if split != "all":
@@ -129,13 +135,36 @@ def open_split(
         return splits[split]
     if len(splits) > 1:
         raise UsageError(f"The data has the splits {', '.join(splits)}; choose one with --split.")
-    return splits["train"]
+    return next(iter(splits.values()))
 
 
 def source_name(source: str | Path) -> str:
     """Return what a run records of its data: a known name, or the absolute path."""
-    known = str(source) in NAMES and not Path(source).exists()
-    return str(source) if known else str(Path(source).resolve())
+    return str(source) if is_named(source) else str(Path(source).resolve())
+
+
+def is_named(source: str | Path | ArrayLike) -> TypeGuard[str | Path]:
+    """Return whether a source is one of `NAMES`; a folder of such a name goes first."""
+    return isinstance(source, str | Path) and str(source) in NAMES and not Path(source).exists()
+
+
+def data_path(source: str | Path) -> Path:
+    """Return the folder or CSV file that a person named.
+
+    Raises:
+        DataError: there is none; the message has the closest name.
+    """
+    path = Path(source)
+    if not path.exists() and path.parent == Path():
+        near = closest(str(path), (*NAMES, *(child.name for child in Path().iterdir())))
+        raise DataError(
+            f"There is no folder, file or data set {str(path)!r}.{near} "
+            f"Data sets by name: {', '.join(NAMES)}."
+        )
+    require_exists(path)
+    if not path.is_dir() and path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is neither a folder nor a .csv file. {LAYOUT}")
+    return path
 
 
 def _all_splits(
@@ -144,14 +173,14 @@ def _all_splits(
     if not isinstance(source, str | Path):
         if labels is None:
             raise DataError("Pictures in memory need labels to be evaluated.")
-        return {"train": ArraySplit(pixels(source), label_indices(labels, classes)[0])}
-    if str(source) in NAMES and not Path(source).exists():
+        return {"train": _paired(source, label_indices(labels, classes)[0])}
+    if is_named(source):
         named = open_library(str(source))
         _require_known(named.classes, classes, str(source))
         return dict(named.splits)
-    listings = _listings(Path(source))
+    listings = _listings(data_path(source))
     for name, listing in listings.items():
-        _require_known([c for c, files in listing.items() if files], classes, f"{source} ({name})")
+        _require_known(_filled(listing), classes, f"{source} ({name})")
     splits: dict[str, Split] = {name: to_split(part, classes) for name, part in listings.items()}
     if not any(len(part) for part in splits.values()):
         raise DataError(f"{source} has no pictures. {LAYOUT}")
@@ -163,6 +192,8 @@ def _from_files(path: Path) -> DataSet:
     training = listings.get("train", {})
     classes = tuple(sorted(training))
     empty = [name for name in classes if not training[name]]
+    if not classes and path.is_file():
+        raise DataError(f"{path} has no line of the split train.")
     if not classes:
         raise DataError(f"{path} has no class folders. {LAYOUT}")
     if len(empty) == len(classes):
@@ -172,28 +203,33 @@ def _from_files(path: Path) -> DataSet:
             f"{path} has no pictures of {', '.join(empty)}: add some, or remove the folder."
         )
     if len(classes) == 1:
-        raise DataError(f"{path} has only one class, {classes[0]}; two are needed. {LAYOUT}")
+        raise DataError(
+            f"{path} has only one class, {classes[0]}; two are needed.{_inner(path)} "
+            f"{LAYOUT if path.is_dir() else ''}".rstrip()
+        )
     for name in ("val", "test"):
-        _require_known(listings.get(name, {}), classes, f"{path} ({name})")
+        _require_known(_filled(listings.get(name, {})), classes, f"{path} ({name})")
     splits: dict[str, Any] = {name: to_split(part, classes) for name, part in listings.items()}
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"The {name} split of {path} has no pictures.")
-    return DataSet(path.resolve().stem, source_name(path), classes, **splits)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return DataSet(name, source_name(path), classes, **splits)
 
 
 def _listings(path: Path) -> dict[str, Listing]:
-    if not path.exists() and path.parent == Path():
-        raise DataError(
-            f"There is no folder, file or data set {str(path)!r}.{closest(str(path), NAMES)} "
-            f"Data sets by name: {', '.join(NAMES)}."
-        )
-    require_exists(path)
-    if path.is_dir():
-        return read_folder(path)
-    if path.suffix.lower() == ".csv":
-        return read_csv(path)
-    raise DataError(f"{path} is neither a folder nor a .csv file. {LAYOUT}")
+    return read_folder(path) if path.is_dir() else read_csv(path)
+
+
+def _filled(listing: Listing) -> list[str]:
+    return [name for name, files in listing.items() if files]
+
+
+def _inner(path: Path) -> str:
+    """Return a hint where a folder holds nothing but the folder that is meant."""
+    inner = folders_in(path) if path.is_dir() else []
+    meant = [folder for folder in inner if folder not in split_folders(folder)["train"]]
+    return f" Did you mean {meant[0]}?" if meant else ""
 
 
 def _from_arrays(
@@ -224,10 +260,12 @@ def _paired(pictures: ArrayLike, indices: Any) -> ArraySplit:
 def _held_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Part a split in two with the same share of each class, but at least one picture of each.
 
-    A class of a single picture stays in training.
+    A class of a single picture stays in training, and a share of 0 holds nothing out.
     """
     generator = np.random.default_rng(seed)
     held: list[int] = []
+    if not share:
+        return split, split.subset(held)
     for label in np.unique(split.labels):
         places = np.flatnonzero(split.labels == label)
         count = min(len(places) - 1, max(1, round(share * len(places))))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from effnet.data.decode import MODES, UnreadablePicture, decode
+from effnet.data.decode import MODES, UnreadablePicture, as_seen, decode
 from effnet.data.transforms import Picture
 
 Labels = NDArray[np.int64]
@@ -108,10 +108,10 @@ class LibrarySplit:
 
     def read(self, index: int, at_least: int | None = None) -> Picture:
         try:
-            picture: Picture = self.items[self.places[index]][0]
-        except OSError as error:
-            raise UnreadablePicture(self.name(index), str(error)) from error
-        return picture
+            picture: Image.Image = self.items[self.places[index]][0]
+        except Exception as error:  # damaged files make Pillow's codecs raise all kinds
+            raise UnreadablePicture(self.name(index), f"{error}") from error
+        return picture if picture.mode in MODES.values() else as_seen(picture, 3)
 
     def subset(self, indices: Sequence[int]) -> "LibrarySplit":
         places = tuple(self.places[i] for i in indices)

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 
-from effnet.errors import UsageError
+from effnet.data.decode import MODES
+from effnet.errors import UsageError, closest
 
 Picture = Image.Image | Tensor
 Transform = Callable[[Picture], Tensor]
@@ -18,6 +21,9 @@ INTERPOLATIONS = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
 }
+
+LONGEST = 8
+"""Of a picture that is longer, in widths, only the middle is resized for a centre crop."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +118,12 @@ def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """Return the transform from a picture to float32 (channels, resolution, resolution)."""
     mode = INTERPOLATIONS[preprocessing.interpolation]
     side = preprocessing.resolution
+    shaping: list[Callable[..., Any]]
     if preprocessing.squash:
         shaping = [v2.Resize((side, side), interpolation=mode, antialias=True)]
     else:
         resize = v2.Resize(preprocessing.resized_side, interpolation=mode, antialias=True)
-        shaping = [resize, v2.CenterCrop(side)]
+        shaping = [_trim, resize, v2.CenterCrop(side)]
     return v2.Compose([_channels(preprocessing), *shaping, *_numbers(preprocessing)])
 
 
@@ -142,10 +149,18 @@ def training_transform(
         erasing: chance of erasing a rectangle.
 
     Raises:
-        UsageError: there is no such augmentation.
+        UsageError: there is no such augmentation, or not for so many channels.
     """
     if augment not in AUGMENTATIONS:
-        raise UsageError(f"augment must be one of {', '.join(AUGMENTATIONS)}, not {augment!r}.")
+        raise UsageError(
+            f"augment must be one of {', '.join(AUGMENTATIONS)}, not {augment!r}."
+            f"{closest(augment, AUGMENTATIONS)}"
+        )
+    if augment != "none" and preprocessing.channels not in MODES:
+        raise UsageError(
+            f"{augment} works on pictures of 1 or 3 channels, not {preprocessing.channels}; "
+            "choose the augmentation none."
+        )
     crop = v2.RandomResizedCrop(
         preprocessing.resolution,
         scale=crop_scale,
@@ -189,10 +204,34 @@ def mix(
     return mixed, mixed_shares
 
 
+def _trim(picture: Picture) -> Picture:
+    """Cut the ends off a very long picture, which the centre crop would drop anyway.
+
+    Else resizing 1 x 5000 pixels to a shorter side of 256 would take a gigabyte.
+    """
+    height, width = F.get_size(picture)
+    most = LONGEST * min(height, width)
+    if max(height, width) <= most:
+        return picture
+    # An odd length keeps its middle pixel.
+    rows, columns = (side if side <= most else most + (side - most) % 2 for side in (height, width))
+    trimmed: Picture = F.center_crop(picture, [rows, columns])
+    return trimmed
+
+
 def _channels(preprocessing: Preprocessing) -> Callable[[Picture], Picture]:
-    if preprocessing.channels == 1:
-        return v2.Grayscale(1)
-    return v2.RGB() if preprocessing.channels == 3 else v2.Identity()
+    channels = preprocessing.channels
+    changes = {1: v2.Grayscale(1), 3: v2.RGB()}
+    require = partial(_require_channels, channels=channels)
+    return v2.Compose([require, changes.get(channels, v2.Identity())])
+
+
+def _require_channels(picture: Picture, channels: int) -> Picture:
+    found = F.get_num_channels(picture)
+    convertible = isinstance(picture, Image.Image) or found in MODES
+    if found == channels or (channels in MODES and convertible):
+        return picture
+    raise UsageError(f"The network takes {channels} channels, but a picture has {found}.")
 
 
 def _numbers(preprocessing: Preprocessing) -> list[Callable[..., Any]]:

@@ -25,6 +25,19 @@ from effnet.nets.spec import Spec
 KEY = "effnet"
 FORMAT_VERSION = 1
 TASKS = ("classify",)
+LARGEST_SIDE = 16384
+"""Side in pixels; more would take all memory at the first picture, whatever a file declares."""
+
+FORM: dict[str, type] = {
+    "effnet_version": str,
+    "task": str,
+    "classes": list,
+    "spec": dict,
+    "preprocessing": dict,
+    "training": dict,
+    "figures": dict,
+}
+"""The JSON document's values and their types."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,10 @@ class Card:
             raise UsageError(
                 f"{len(self.classes)} class names for a network of {self.spec.classes} outputs"
             )
+        if self.preprocessing.resized_side > LARGEST_SIDE:
+            raise UsageError(
+                f"pictures of {self.preprocessing.resized_side} px, more than {LARGEST_SIDE}"
+            )
         if self.preprocessing.channels != self.spec.in_channels:
             raise UsageError(
                 f"preprocessing of {self.preprocessing.channels} channels for a network of "
@@ -83,24 +100,29 @@ class Card:
         """Read the JSON document.
 
         Raises:
-            UsageError: a value does not fit.
-            KeyError, TypeError, ValueError: the document does not have its form.
+            UsageError: a value is missing or does not fit.
+            RecursionError, ValueError: the text is not JSON.
         """
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_no_constant)
+        _require_form({"document": dict}, {"document": data})
+        _require_form({"format_version": int}, data)
         if data["format_version"] > FORMAT_VERSION:
             raise UsageError(
                 f"it was written in form {data['format_version']} by effnet "
-                f"{data['effnet_version']}; this effnet knows forms up to {FORMAT_VERSION}, so "
+                f"{data.get('effnet_version')}; this effnet knows forms up to {FORMAT_VERSION}, so "
                 "install a newer one"
             )
+        _require_form(FORM, data)
+        for name in data["classes"]:
+            _require_form({"class name": str}, {"class name": name})
         return cls(
             spec=Spec.from_dict(data["spec"]),
             task=data["task"],
-            classes=tuple(str(name) for name in data["classes"]),
+            classes=tuple(data["classes"]),
             preprocessing=Preprocessing.from_dict(data["preprocessing"]),
-            training=dict(data["training"]),
-            figures=dict(data["figures"]),
-            effnet_version=str(data["effnet_version"]),
+            training=data["training"],
+            figures=data["figures"],
+            effnet_version=data["effnet_version"],
         )
 
 
@@ -135,55 +157,71 @@ def read(path: str | Path) -> tuple[EfficientNet, Card]:
                     f"{path} is a safetensors file, but not one of effnet's models."
                 )
             card = Card.from_json(text)
-            # On the meta device nothing is allocated before the tensors are known to fit.
-            with torch.device("meta"):
-                net = EfficientNet(card.spec)
-            _require_fit(
-                {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()},
-                {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()},  # noqa: SIM118
-                path,
-            )
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if card.spec.blocks > len(state):
+            raise UsageError(f"it declares {card.spec.blocks} blocks, but has {len(state)} tensors")
+        # On the meta device nothing is allocated, whatever the file declares.
+        with torch.device("meta"):
+            net = EfficientNet(card.spec)
+        _require_fit(net.state_dict(), state, path)
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is damaged or is not a model file: {error}.") from error
-    except (UsageError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be used: {error}.") from error
+    except (UsageError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = f"{error}".partition("\n")[0].rstrip(".")
+        raise ModelFileError(f"{path} cannot be used: {reason}.") from error
     net.load_state_dict(state, assign=True)
     return net.requires_grad_().eval(), card
 
 
-def load_weights(net: EfficientNet, path: str | Path) -> None:
-    """Copy a model file's weights into `net`, leaving out a classifier of other classes.
+def copy_weights(
+    source: EfficientNet, net: EfficientNet, *, classifier: bool, where: str | Path
+) -> None:
+    """Copy a network's weights into another, with or without the classifier's.
+
+    Args:
+        source: the network to copy from.
+        net: the network to copy into.
+        classifier: whether the classes are the same.
+        where: what an error names as the source.
 
     Raises:
-        ModelFileError: the file cannot be read or is of another network.
+        ModelFileError: the networks differ in more than the classifier; `net` is untouched.
     """
-    source, _ = read(path)
-    state = source.state_dict()
-    own = net.state_dict()
-    if source.spec.classes != net.spec.classes:
-        for name in ("classifier.weight", "classifier.bias"):
-            state[name] = own[name]
-    _require_fit(_shapes(own), _shapes(state), path)
+    state, own = source.state_dict(), net.state_dict()
+    if not classifier:
+        state |= {name: own[name] for name in ("classifier.weight", "classifier.bias")}
+    _require_fit(own, state, where)
     net.load_state_dict(state)
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _require_form(form: Mapping[str, type], data: Mapping[str, Any]) -> None:
+    for name, kind in form.items():
+        if name not in data:
+            raise UsageError(f"it has no {name}")
+        if not isinstance(data[name], kind) or isinstance(data[name], bool):
+            raise UsageError(f"{name} is {str(data[name])[:40]!r}, not of type {kind.__name__}")
 
 
 def _require_fit(
-    needed: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], path: str | Path
+    needed: Mapping[str, Tensor], found: Mapping[str, Tensor], path: str | Path
 ) -> None:
     problems = [f"{name} is missing" for name in needed if name not in found]
     problems += [f"{name} is unknown" for name in found if name not in needed]
     problems += [
-        f"{name} is {list(found[name])} instead of {list(shape)}"
-        for name, shape in needed.items()
-        if name in found and found[name] != shape
+        f"{name} is {_form(found[name])} instead of {_form(tensor)}"
+        for name, tensor in needed.items()
+        if name in found and _form(found[name]) != _form(tensor)
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise ModelFileError(
             f"{path} does not fit the network: {'; '.join(problems[:5])}{more}. Nothing was loaded."
         )
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} of {tensor.dtype}".replace("torch.", "")

@@ -1,9 +1,11 @@
 """The device a person means, and the arithmetic and memory layout that suit it."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
 from effnet.errors import ResourceError, UsageError
 
@@ -28,6 +30,17 @@ def pick_device(name: str = "auto") -> torch.device:
     if not found.get(device.type, True) or (device.type == "cuda" and (device.index or 0) > last):
         raise ResourceError(f"There is no device {name!r} on this machine; use --device cpu.")
     return device
+
+
+@contextmanager
+def on_device(net: nn.Module, name: str = "auto") -> Iterator[None]:
+    """Move a network to the device of that name for a while; see `pick_device`."""
+    before = next(net.parameters()).device
+    net.to(pick_device(name))
+    try:
+        yield
+    finally:
+        net.to(before)
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[Any]:

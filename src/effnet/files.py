@@ -1,9 +1,9 @@
 """Writing files so that a reader sees the old one or the new one, never half of one."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from effnet.errors import ResourceError
@@ -13,27 +13,29 @@ from effnet.errors import ResourceError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the name of `path` when the block succeeds.
 
+    A link is followed: the file that it points to is replaced.
+
     Raises:
         ResourceError: the file could not be written (disk full, no permission); an older file of
             that name is untouched.
     """
-    target = Path(path)
+    target = Path(path).resolve()
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
     try:
+        if target.exists() and not target.is_file():
+            raise OSError("it is there and is not a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise ResourceError(f"Cannot write {target}: {error.strerror or error}.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # some writers make a file of their own, for its owner only
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
-        raise ResourceError(f"Cannot write {target}: {error.strerror or error}.") from error
+        raise ResourceError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -48,10 +50,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    # The process's umask can only be read by setting it; mkstemp ignores it and makes 0600.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -13,15 +13,16 @@ from effnet import artifact
 from effnet.data.arrays import pixels
 from effnet.data.batches import steps_per_epoch
 from effnet.data.defaults import default_preprocessing
+from effnet.data.folders import list_pictures
 from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
 from effnet.data.splits import ArraySplit, Split
 from effnet.data.transforms import Preprocessing
 from effnet.deployment.predict import Prediction, predict_files
-from effnet.devices import pick_device
+from effnet.devices import on_device
 from effnet.errors import UsageError, closest
 from effnet.evaluation.evaluate import evaluate
 from effnet.evaluation.metrics import Evaluation
-from effnet.nets.network import EfficientNet
+from effnet.nets.network import EfficientNet, initialise
 from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
 from effnet.tasks.classify import Classification
@@ -77,7 +78,8 @@ class Model:
         variant: name of a published variant, or the spec of any network.
         classes: the classes' names, or their number; None takes them from the data of `fit`.
         convention: "torch" or "tensorflow" padding and normalisation, for a named variant.
-        weights: a model file to start from; its classifier is left out if its classes differ.
+        weights: a model file to start from; its classifier is left out if its classes differ, and
+            without `classes` its classes are taken until `fit` brings others.
         seed: of the initial weights.
 
     Raises:
@@ -103,14 +105,17 @@ class Model:
         )
         self._named = classes is not None and not isinstance(classes, int)
         self._open = classes is None
-        names = _class_names(classes if classes is not None else spec.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.net = EfficientNet(spec.with_(classes=len(names))).eval()
-        if weights is not None:
-            artifact.load_weights(self.net, weights)
-        self.classes = names
+        source = None if weights is None else artifact.read(weights)
+        if classes is None:
+            classes = spec.classes if source is None else source[1].classes
+        self.classes = _class_names(classes)
+        self.net = _fresh(spec.with_(classes=len(self.classes)), seed).eval()
         self.preprocessing: Preprocessing = default_preprocessing(self.net.spec)
+        if source is not None:
+            same = source[1].classes == self.classes
+            artifact.copy_weights(source[0], self.net, classifier=same, where=str(weights))
+            self.preprocessing = source[1].preprocessing
+        self._weights = None if weights is None else str(Path(weights).resolve())
         self.training: Mapping[str, Any] = {}
         self.figures: Mapping[str, Any] = {}
         self._compiled: dict[str, Any] = {}
@@ -122,13 +127,18 @@ class Model:
         Raises:
             ModelFileError: the file is missing, damaged or not a model.
         """
-        file = Path(path)
-        net, card = artifact.read(RunFolder(file).model if file.is_dir() else file)
+        file = RunFolder(path).model if Path(path).is_dir() else Path(path)
+        net, card = artifact.read(file)
         model = cls.__new__(cls)
         model.net, model.classes = net, card.classes
         model.preprocessing = card.preprocessing
         model.training, model.figures = card.training, card.figures
-        model._named, model._open, model._compiled = True, False, {}
+        model._named, model._open, model._compiled, model._weights = (
+            True,
+            False,
+            {},
+            str(file.resolve()),
+        )
         return model
 
     def save(self, path: str | Path) -> Path:
@@ -218,6 +228,13 @@ class Model:
             DivergedError: the loss is no longer finite.
             Interrupted, Preempted: a signal came; `Model.resume` goes on.
         """
+        if isinstance(data, str | Path | DataSet) and not (
+            labels is None and validation_data is None
+        ):
+            raise UsageError(
+                "labels and validation_data belong to pictures in memory; a folder, a CSV file or "
+                "a data set has its own."
+            )
         chosen = recipe if isinstance(recipe, Recipe) else named(recipe)
         given = {"epochs": epochs, "batch": batch_size, **settings}
         chosen = chosen.with_(**self._compiled).with_(
@@ -232,10 +249,11 @@ class Model:
                 validation=validation_data,
                 val_share=chosen.val_share,
                 seed=chosen.seed,
+                classes=self._label_names(labels),
             )
         )
-        dataset = self._adopt(dataset)
-        job = declare(self.spec, dataset, chosen)
+        self._require_classes(dataset)
+        job = self._declare(dataset, chosen)
         run = RunFolder(out or new_run_path(dataset.name, self.spec.name))
         return self._train(dataset, job, run, resume=False, verbose=verbose)
 
@@ -261,7 +279,8 @@ class Model:
         job, _ = read_checkpoint(folder.checkpoint)
         dataset = data or open_data(job.data, val_share=job.recipe.val_share, seed=job.recipe.seed)
         model = cls(job.spec, classes=job.classes)
-        declared = declare(job.spec, dataset, job.recipe)
+        model.preprocessing, model._weights = job.preprocessing, job.weights
+        declared = model._declare(dataset, job.recipe)
         return model, model._train(dataset, declared, folder, resume=True, verbose=verbose)
 
     def evaluate(
@@ -289,15 +308,10 @@ class Model:
             DataError: the data cannot be used or has classes that the model does not know.
         """
         found = data if isinstance(data, Split) else self._open_split(data, labels, split)
-        self.net.to(pick_device(device))
-        return evaluate(
-            self.net,
-            self.task,
-            self.preprocessing,
-            found,
-            batch=batch_size,
-            workers=workers,
-        )
+        with on_device(self.net, device):
+            return evaluate(
+                self.net, self.task, self.preprocessing, found, batch=batch_size, workers=workers
+            )
 
     @overload
     def predict(
@@ -319,7 +333,7 @@ class Model:
         """Predict the classes of pictures.
 
         Args:
-            pictures: an array (N, H, W, C), a file, or files.
+            pictures: an array (N, H, W, C), or files, folders and globs, one or several.
             batch_size: pictures at a time.
             top: for files, how many of the most probable classes to return.
 
@@ -327,15 +341,15 @@ class Model:
             For an array the probabilities (N, classes), for files a list of `Prediction`.
 
         Raises:
-            DataError: the array does not have that shape or range.
+            DataError: the array does not have that shape or range, or a folder has no picture.
         """
         if isinstance(pictures, np.ndarray):
             split = ArraySplit(pixels(pictures), np.zeros(len(pictures), dtype=np.int64))
             outputs = collect_outputs(self.net, split, self.preprocessing, batch=batch_size).outputs
             probabilities: NDArray[np.float32] = self.task.decode(outputs).numpy()
             return probabilities
-        files = [pictures] if isinstance(pictures, str | Path) else pictures
-        return list(self.predict_files(files, batch_size=batch_size, top=top))
+        words = [pictures] if isinstance(pictures, str | Path) else pictures
+        return list(self.predict_files(list_pictures(words), batch_size=batch_size, top=top))
 
     def predict_files(
         self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
@@ -348,28 +362,43 @@ class Model:
     def _train(
         self, data: DataSet, job: Job, run: RunFolder, *, resume: bool, verbose: bool
     ) -> History:
-        self.net = _rebuilt(self.net, job.spec)
+        net = _fresh(job.spec, job.recipe.seed).train()
+        # Names of a mere number of outputs stand for whatever the data's classes are.
+        known = self.classes == job.classes or not (self._named or self._open)
+        artifact.copy_weights(self.net, net, classifier=known, where="the model")
         steps = steps_per_epoch(len(data.train), job.recipe.batch)
         reporter = ConsoleReporter(job.recipe.epochs, steps, job.recipe.batch, quiet=not verbose)
-        rows = train(self.net, data, job, run, reporter, resume=resume)
+        rows = train(net, data, job, run, reporter, resume=resume)
         _, card = artifact.read(run.model)
+        self.net, self.classes, self._named, self._open = net, card.classes, True, False
         self.preprocessing = card.preprocessing
         self.training, self.figures = card.training, card.figures
+        self._weights = str(run.model.resolve())
         return History(tuple(rows), run.path)
 
-    def _adopt(self, data: DataSet) -> DataSet:
-        """Agree with the data on the classes, taking its names where the model has none."""
-        if self._open and len(data.classes) != len(self.classes):
-            self.net = _rebuilt(self.net, self.spec.with_(classes=len(data.classes)))
-        elif self._named and self.classes != data.classes:
+    def _declare(self, data: DataSet, recipe: Recipe) -> Job:
+        return declare(
+            self.spec, data, recipe, preprocessing=self.preprocessing, weights=self._weights
+        )
+
+    def _label_names(self, labels: ArrayLike | None) -> tuple[str, ...] | None:
+        """Return the names that labels in memory mean, unless the labels bring their own."""
+        if labels is None or self._named:
+            return self.classes if self._named else None
+        array = np.asarray(labels)
+        if self._open:  # one-hot rows say how many classes there are, even if the last is absent
+            return _class_names(array.shape[1]) if array.ndim == 2 and array.shape[1] > 1 else None
+        return self.classes if array.dtype.kind in "iufb" else None
+
+    def _require_classes(self, data: DataSet) -> None:
+        """Raise UsageError unless the data's classes are the model's, if it has any yet."""
+        if self._named and self.classes != data.classes:
             raise UsageError(_difference("the model", self.classes, "the data", data.classes))
-        elif len(self.classes) != len(data.classes):
+        if not self._open and len(self.classes) != len(data.classes):
             raise UsageError(
                 f"The model has {len(self.classes)} classes, the data {len(data.classes)}: "
                 f"{', '.join(data.classes)}."
             )
-        self.classes, self._named, self._open = data.classes, True, False
-        return data
 
     def _open_split(
         self, data: str | Path | ArrayLike, labels: ArrayLike | None, split: str
@@ -421,16 +450,16 @@ def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
 
 
-def _rebuilt(net: EfficientNet, spec: Spec) -> EfficientNet:
-    """Return a spec's network with another's weights, where they have the same shape."""
-    fresh = EfficientNet(spec)
-    kept = {
-        name: value
-        for name, value in net.state_dict().items()
-        if value.shape == fresh.state_dict()[name].shape
-    }
-    fresh.load_state_dict({**fresh.state_dict(), **kept})
-    return fresh.train(net.training)
+def _fresh(spec: Spec, seed: int) -> EfficientNet:
+    """Return a spec's network with initial weights that only the seed decides."""
+    # Drawn in the order of the layers, so that they depend on the classes in the last one only.
+    with torch.device("meta"):
+        net = EfficientNet(spec)
+    net.to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        initialise(net)
+    return net
 
 
 def _difference(

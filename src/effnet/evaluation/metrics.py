@@ -103,6 +103,10 @@ def evaluate_probabilities(
             f"Probabilities of shape {shares.shape} do not fit {len(truth)} labels and "
             f"{len(classes)} classes."
         )
+    if not np.isfinite(shares).all():
+        raise DataError("The model's answers are not all finite numbers: it has diverged.")
+    if truth.min() < 0 or truth.max() >= len(classes):
+        raise DataError(f"Labels must be in 0..{len(classes) - 1}.")
     shares = shares / shares.sum(1, keepdims=True)  # float32 rows sum to 1 only nearly
     called = shares.argmax(1)
     every = np.arange(len(classes))
@@ -125,10 +129,8 @@ def evaluate_probabilities(
             ClassFigures(name, int(support[i]), float(precision[i]), float(recall[i]), float(f1[i]))
             for i, name in enumerate(classes)
         ),
-        confusion=tuple(
-            tuple(row) for row in metrics.confusion_matrix(truth, called, labels=every).tolist()
-        ),
-        log_loss=float(metrics.log_loss(truth, shares, labels=every)),
+        confusion=_confusion(truth, called, len(classes)),
+        log_loss=_log_loss(shares, truth),
         calibration_error=_calibration_error(shares.max(1), called == truth),
         unreadable=tuple(unreadable),
     )
@@ -138,6 +140,19 @@ def _top(shares: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
     """Share of the labels among the five most probable classes; of ties, the first class wins."""
     best = np.argsort(-shares, axis=1, kind="stable")[:, :TOP]
     return float((best == truth[:, None]).any(1).mean())
+
+
+def _confusion(
+    truth: NDArray[np.int64], called: NDArray[np.int64], classes: int
+) -> tuple[tuple[int, ...], ...]:
+    cells = np.bincount(truth * classes + called, minlength=classes**2)
+    return tuple(map(tuple, cells.reshape(classes, classes).tolist()))
+
+
+def _log_loss(shares: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Mean negative logarithm of the true class's share, kept from 0 as scikit-learn does."""
+    true = shares[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(true, np.finfo(true.dtype).eps)).mean())
 
 
 def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

@@ -1,5 +1,6 @@
 """The state of a training, whole, and its file."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from effnet.errors import DivergedError, EffnetError, ModelFileError, UsageError
+from effnet.errors import DivergedError, ModelFileError, UsageError
 from effnet.files import atomic_path
 from effnet.training.job import Job
 from effnet.training.optim import build_average, build_optimizer
@@ -68,7 +69,7 @@ def write_checkpoint(path: Path, state: State, job: Job) -> None:
         DivergedError: a weight is not a finite number; an older checkpoint is untouched.
         ResourceError: the file could not be written; an older checkpoint is untouched.
     """
-    if not all(bool(torch.isfinite(weight).all()) for weight in state.net.parameters()):
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.net.state_dict().values()):
         raise DivergedError(
             f"The weights are no longer finite at step {state.step}. The last good state is in "
             f"{path}; start again with a lower lr."
@@ -87,7 +88,10 @@ def write_checkpoint(path: Path, state: State, job: Job) -> None:
         "unreadable": sorted(state.unreadable),
     }
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def read_checkpoint(path: Path) -> tuple[Job, Mapping[str, Any]]:
@@ -100,14 +104,19 @@ def read_checkpoint(path: Path) -> tuple[Job, Mapping[str, Any]]:
     if not path.is_file():
         raise UsageError(f"There is nothing to resume: no checkpoint {path}.")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums itself
+            broken = archive.testzip()
+        if broken is not None:
+            raise ModelFileError(f"{path} is damaged: {broken} in it has changed.")
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["effnet_checkpoint"] != FORMAT_VERSION:
             raise ModelFileError(f"{path} was written by another version of effnet.")
         return Job.from_dict(content["job"]), content
-    except EffnetError:
+    except ModelFileError:
         raise
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise ModelFileError(f"{path} is damaged or is not a checkpoint: {error}") from error
+    except Exception as error:  # zipfile and torch raise many kinds for a damaged file
+        reason = f"{error}".partition("\n")[0]
+        raise ModelFileError(f"{path} is damaged or is not a checkpoint: {reason}") from error
 
 
 def restore(state: State, content: Mapping[str, Any]) -> None:

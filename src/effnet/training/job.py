@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from effnet.data.defaults import default_preprocessing
 from effnet.data.sources import DataSet
 from effnet.data.splits import Split
@@ -32,9 +34,10 @@ class Job:
         classes: names of the outputs.
         preprocessing: of evaluation and prediction.
         train_resolution: side in pixels of the training pictures.
-        recipe: the settings, every "auto" replaced by its value.
+        recipe: the settings, every open one replaced by its value.
         data: what `open_data` was given, for people and for repeating the run.
-        fingerprint: a hash of the training pictures' names and labels.
+        fingerprint: a hash of the pictures to learn from and to choose by; see `fingerprint`.
+        weights: path of the model file that it started from; None for random weights.
     """
 
     spec: Spec
@@ -44,6 +47,7 @@ class Job:
     recipe: Recipe
     data: str
     fingerprint: str
+    weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `Job.from_dict` gives the same job back."""
@@ -55,6 +59,7 @@ class Job:
             "recipe": self.recipe.to_dict(),
             "data": self.data,
             "fingerprint": self.fingerprint,
+            "weights": self.weights,
         }
 
     @classmethod
@@ -68,17 +73,35 @@ class Job:
             recipe=Recipe(**data["recipe"]),
             data=data["data"],
             fingerprint=data["fingerprint"],
+            weights=data["weights"],
         )
 
 
-def declare(spec: Spec, data: DataSet, recipe: Recipe) -> Job:
+def declare(
+    spec: Spec,
+    data: DataSet,
+    recipe: Recipe,
+    *,
+    preprocessing: Preprocessing | None = None,
+    weights: str | None = None,
+) -> Job:
     """Decide what a recipe leaves open, for this network and these pictures.
+
+    Args:
+        spec: the network; its classes are replaced by the data's.
+        data: the pictures.
+        recipe: the settings.
+        preprocessing: what the network's weights are used to, of which interpolation, mean and
+            standard deviation are kept; None for the family's.
+        weights: what the job records of where its weights come from.
 
     Raises:
         DataError: the first pictures cannot be read.
     """
     resolution, train_resolution = _resolutions(spec, data.train, recipe)
-    whole = {"crop": 1.0} if resolution < TINY else {}
+    kept: dict[str, Any] = {"crop": 1.0} if resolution < TINY else {}
+    if preprocessing is not None:
+        kept |= {name: getattr(preprocessing, name) for name in ("interpolation", "mean", "std")}
     settled = recipe.with_(
         resolution=train_resolution,
         flip=recipe.flip if recipe.flip is not None else (0.5 if data.mirrored else 0.0),
@@ -91,19 +114,33 @@ def declare(spec: Spec, data: DataSet, recipe: Recipe) -> Job:
             classes=len(data.classes), dropout=settled.dropout, drop_path=settled.drop_path
         ),
         classes=data.classes,
-        preprocessing=default_preprocessing(spec, resolution, **whole),
+        preprocessing=default_preprocessing(spec, resolution, **kept),
         train_resolution=train_resolution,
         recipe=settled,
         data=data.source,
-        fingerprint=fingerprint(data.train),
+        fingerprint=fingerprint(data.train, data.val),
+        weights=weights,
     )
 
 
-def fingerprint(split: Split) -> str:
-    """Hash the names and labels of a split's pictures, in their order."""
+def fingerprint(*splits: Split | None) -> str:
+    """Hash splits' labels with the names of their pictures, or with pictures in memory themselves.
+
+    Names are taken from where they begin to differ, so that it does not matter whether a folder
+    was named by its relative or by its absolute path.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for index, label in enumerate(split.labels.tolist()):
-        digest.update(f"{split.name(index)}\0{label}\n".encode())
+    for split in splits:
+        count = 0 if split is None else len(split)
+        digest.update(f"{count} pictures\n".encode())
+        if split is None:
+            continue
+        names = [split.name(index) for index in range(count)]
+        shared = len(os.path.commonprefix(names))  # noqa: RUF071 - of characters is what is meant
+        for index, (name, label) in enumerate(zip(names, split.labels.tolist(), strict=True)):
+            digest.update(f"{name[shared:]}\0{label}\n".encode(errors="surrogateescape"))
+            if split.in_memory:
+                digest.update(np.asarray(split.read(index)).tobytes())
     return digest.hexdigest()
 
 
@@ -133,4 +170,8 @@ def _typical_side(split: Split) -> int:
 
 def _workers(split: Split) -> int:
     # Pictures in memory cost less to transform here than to send between processes.
-    return 0 if split.in_memory else min(MOST_WORKERS, os.cpu_count() or 1)
+    if split.in_memory:
+        return 0
+    # A container or a batch system may give a process fewer cores than the machine has.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(MOST_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)

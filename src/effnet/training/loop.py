@@ -7,7 +7,8 @@ workers nor an interruption changes the result, and a resumed run needs no repla
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -79,7 +80,8 @@ class Training:
             workers=recipe.workers,
             at_least=math.ceil(self.job.train_resolution / math.sqrt(recipe.crop_scale)),
         )
-        with StopSignals() as signals, self.reporter:
+        # Closing ends the processes that load pictures, whatever ends the loop.
+        with StopSignals() as signals, self.reporter, closing(batches):
             while not self.finished:
                 batch = next(batches)
                 self._count_unreadable(batch)
@@ -96,7 +98,7 @@ class Training:
         if len(batch.labels) > 1:  # BatchNorm has no statistics of a single small map
             self._learn(batch, learning_rate(recipe, state.step, self.steps))
         state.step += 1
-        if self.reporter.due():
+        if self.reporter.due(state.step):
             self.reporter.step(state.step, *self._means())
 
     def _learn(self, batch: Batch, rate: float) -> None:
@@ -122,17 +124,23 @@ class Training:
 
     def _means(self) -> tuple[float, float]:
         loss, correct, seen = self.state.totals.tolist()
+        self._require_finite(loss, "loss")
+        return loss / max(seen, 1), correct / max(seen, 1)
+
+    def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
             raise DivergedError(
-                f"The loss is no longer finite at step {self.state.step}. The last good state is "
+                f"The {name} is no longer finite at step {self.state.step}. The last good state is "
                 f"in {self.run.checkpoint}; start again with a lower lr than "
                 f"{self.job.recipe.lr:g}."
             )
-        return loss / max(seen, 1), correct / max(seen, 1)
 
     def _end_epoch(self) -> None:
         state = self.state
         loss, accuracy = self._means()
+        if not state.totals[2]:
+            raise DataError("No step of the epoch had two readable pictures; see effnet check.")
+        self.reporter.step(state.step, loss, accuracy)
         epoch = len(state.history) + 1
         figures = {"loss": loss, "accuracy": accuracy, **self._validate()}
         watched = figures.get(f"val_{self.task.monitor}", figures[self.task.monitor])
@@ -166,6 +174,7 @@ class Training:
         if not len(found.labels):
             raise DataError("None of the validation pictures could be read; see effnet check.")
         figures = self.task.figures(found.outputs, found.labels)
+        self._require_finite(figures["loss"], "validation loss")
         return {f"val_{name}": value for name, value in figures.items()}
 
     def _write_model(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -233,8 +242,6 @@ def train(
         UsageError: the folder is in use, or holds another run.
     """
     device = pick_device(job.recipe.device)
-    if job.recipe.threads:
-        torch.set_num_threads(job.recipe.threads)
     net.to(device).to(memory_format=memory_format(job.recipe.channels_last)).train()
     state = State.start(net, job.recipe)
     if resume:
@@ -244,7 +251,9 @@ def train(
         run.note(f"resumed at step {state.step}")
     else:
         run.begin(job)
+        write_checkpoint(run.checkpoint, state, job)  # from here on the run can be resumed
     with (
+        _threads(job.recipe.threads),
         EventWriter(run.tensorboard if job.recipe.tensorboard else None, state.step) as events,
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
@@ -253,6 +262,16 @@ def train(
     net.load_state_dict(best.state_dict())
     net.to("cpu").eval()
     return state.history
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _transform(job: Job) -> Transform:

@@ -32,7 +32,7 @@ class Reporter(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def due(self) -> bool:
+    def due(self, step: int) -> bool:
         """Whether it is time for `step`; asking is cheap, while figures make a GPU wait."""
         ...
 
@@ -89,22 +89,25 @@ class ConsoleReporter:
         if self._bar is not None:
             self._bar.stop()
 
-    def due(self) -> bool:
-        return not self.quiet and time.monotonic() - self._last_report >= self._between
+    def due(self, step: int) -> bool:
+        now = time.monotonic()
+        if self._speed_from is None:
+            self._speed_from = (step, now)
+        return not self.quiet and now - self._last_report >= self._between
 
     def step(self, step: int, loss: float, accuracy: float) -> None:
-        now = self._last_report = time.monotonic()
-        if self._speed_from is not None and step > self._speed_from[0]:
-            first, then = self._speed_from
-            self._speed = (step - first) * self.batch / (now - then)
-        self._speed_from = (step, now)
+        due = self.due(step)
+        now = time.monotonic()
+        self._measure(step, now)
+        if not (due or self._bar):
+            return
+        self._last_report = now
         epoch, done = (step - 1) // self.steps + 1, (step - 1) % self.steps + 1
         figures = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {self._speed:.0f} images/s"
         if self._bar is None:
-            left = (self.epochs * self.steps - step) * self.batch / max(self._speed, 1e-9)
-            time_left = f"{_clock(left)} left" if self._speed else ""
             self._print(
-                f"epoch {epoch}/{self.epochs}  step {done}/{self.steps}  {figures}  {time_left}"
+                f"epoch {epoch}/{self.epochs}  step {done}/{self.steps}  {figures}"
+                f"{self._time_left(step)}"
             )
             return
         shown: dict[str, Any] = {
@@ -119,9 +122,22 @@ class ConsoleReporter:
 
     def epoch(self, epoch: int, figures: Mapping[str, float], note: str) -> None:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self._print(f"epoch {epoch}/{self.epochs}  {shown}  {note}".rstrip())
+        step = epoch * self.steps
+        speed = f"  {self._speed:.0f} images/s{self._time_left(step)}" if self._speed else ""
+        self._print(f"epoch {epoch}/{self.epochs}  {shown}{speed}  {note}".rstrip())
         # The pause for validation is not part of the speed.
-        self._speed_from = (epoch * self.steps, time.monotonic())
+        self._speed_from = (step, time.monotonic())
+
+    def _measure(self, step: int, now: float) -> None:
+        if self._speed_from is not None and step > self._speed_from[0]:
+            first, then = self._speed_from
+            self._speed = (step - first) * self.batch / max(now - then, 1e-9)
+            self._speed_from = (step, now)
+
+    def _time_left(self, step: int) -> str:
+        if not self._speed:
+            return ""
+        return f"  {_clock((self.epochs * self.steps - step) * self.batch / self._speed)} left"
 
     def _print(self, line: str) -> None:
         if self._bar is not None:

@@ -36,7 +36,10 @@ class Recipe:
     epochs: int = _setting(20, "passes over the training pictures", low=1)
     batch: int = _setting(32, "pictures per step", low=2)
     resolution: int = _setting(
-        0, "side of the pictures in pixels; 0: the variant's, smaller for tiny pictures", low=0
+        0,
+        "side of the pictures in pixels; 0: the variant's, smaller for tiny pictures",
+        low=0,
+        high=8192,
     )
     optimizer: str = _setting(
         "adamw", "how weights follow gradients", choices=("adamw", "adam", "sgd")
@@ -53,10 +56,10 @@ class Recipe:
         0.999, "decay of the averaged weights that are kept; 0: off", low=0, high=1
     )
     dropout: float | None = _setting(
-        None, "before the classifier; empty: the variant's", low=0, high=1
+        None, "before the classifier; empty: the variant's", low=0, high=0.99
     )
     drop_path: float | None = _setting(
-        0.0, "stochastic depth; the papers' 0.2 suits long trainings", low=0, high=1
+        0.0, "stochastic depth; the papers' 0.2 suits long trainings", low=0, high=0.99
     )
     crop_scale: float = _setting(
         0.6, "smallest share of a picture that a random crop keeps", low=0.01, high=1
@@ -86,8 +89,10 @@ class Recipe:
     device: str = _setting("auto", "cpu, cuda, cuda:1, mps; auto: the fastest there is")
     precision: str = _setting("auto", "arithmetic of the step", choices=("auto", "float32", "bf16"))
     channels_last: bool = _setting(True, "memory layout with the channels innermost")
-    workers: int = _setting(-1, "processes that load pictures; -1: as the machine allows", low=-1)
-    threads: int = _setting(0, "threads of the step on a CPU; 0: torch's default", low=0)
+    workers: int = _setting(
+        -1, "processes that load pictures; -1: as the machine allows", low=-1, high=1024
+    )
+    threads: int = _setting(0, "threads of the step on a CPU; 0: torch's default", low=0, high=1024)
     checkpoint_seconds: float = _setting(60.0, "seconds between checkpoints inside an epoch", low=0)
     tensorboard: bool = _setting(True, "write TensorBoard's event files into the run folder")
 
@@ -141,5 +146,9 @@ def _check(name: str, value: Any, kind: Any, rule: Rule) -> None:
             f"{name} must be one of {', '.join(rule.choices)}, not {value!r}."
             + closest(str(value), rule.choices)
         )
-    if isinstance(value, int | float) and not rule.low <= value <= rule.high:
+    if not isinstance(value, int | float):
+        return
+    if not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number; it is {value}.")
+    if not rule.low <= value <= rule.high:
         raise UsageError(f"{name} must be in [{rule.low:g}, {rule.high:g}]; it is {value}.")

@@ -1,6 +1,7 @@
 """The named recipes, and recipes in YAML files. Knows no torch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 
 from effnet.errors import UsageError, closest
 from effnet.files import write_text
-from effnet.training.recipe import Recipe
+from effnet.training.recipe import TYPES, Recipe
 
 RECIPES: dict[str, Recipe] = {
     # From random weights on a small or middling data set, with a deadline.
@@ -24,6 +25,10 @@ RECIPES: dict[str, Recipe] = {
         magnitude=7,
     ),
 }
+
+
+NOT_SETTINGS = ("data", "variant", "weights")
+"""What a run's `recipe.yaml` says besides the settings: what was trained, and on what."""
 
 
 def named(name: str) -> Recipe:
@@ -45,15 +50,27 @@ def named(name: str) -> Recipe:
 def from_mapping(settings: Mapping[str, Any], where: str) -> Recipe:
     """Build a recipe from settings, starting from the recipe named by the key `recipe`, if any.
 
+    What else a run's `recipe.yaml` says (`NOT_SETTINGS`) is left to the reader.
+
     Raises:
         UsageError: a setting is unknown or does not fit; the message names `where`.
     """
-    rest = dict(settings)
-    base = rest.pop("recipe", "quick")
+    rest = {str(name): value for name, value in settings.items() if name not in NOT_SETTINGS}
+    base = str(rest.pop("recipe", "quick"))
     try:
-        return named(str(base)).with_(**rest)
+        if base not in RECIPES:
+            raise UsageError(f"Unknown recipe {base!r}.{closest(base, RECIPES)}")
+        return RECIPES[base].with_(**{name: _number(name, value) for name, value in rest.items()})
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _number(name: str, value: Any) -> Any:
+    """Read "1e-3", which YAML 1.1 takes for a string as it has no dot."""
+    if isinstance(value, str) and TYPES.get(name) in (float, float | None):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from typing import Any
 
 from effnet.errors import ResourceError, UsageError
 from effnet.files import write_text
+from effnet.nets.scaling import variant_spec
+from effnet.nets.spec import Spec
+from effnet.nets.variants import VARIANTS
 from effnet.training.job import Job
 from effnet.training.recipes import write_yaml
 
@@ -52,7 +55,9 @@ class RunFolder:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResourceError(f"Cannot make {self.path}: {error.strerror}.") from error
-        settings = {"data": job.data, "variant": job.spec.name, **job.recipe.to_dict()}
+        settings = {"data": job.data, "variant": _variant(job.spec), **job.recipe.to_dict()}
+        if job.weights is not None:
+            settings["weights"] = job.weights
         write_yaml(self.recipe, settings, f"A complete recipe of effnet {version('effnet')}.")
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
@@ -64,9 +69,18 @@ class RunFolder:
         write_text(self.metrics, text.getvalue())
 
     def note(self, line: str) -> None:
-        """Add a line with the time to the log."""
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+        """Add a line with the time to the log, whatever signs a file's name in it has."""
+        with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(line.splitlines())}\n")
+
+
+def _variant(spec: Spec) -> str | dict[str, Any]:
+    """Return the name of a published variant, or the whole declaration of another network."""
+    if spec.name in VARIANTS:
+        published = variant_spec(spec.name, classes=spec.classes)
+        if published.with_(dropout=spec.dropout, drop_path=spec.drop_path) == spec:
+            return spec.name
+    return spec.to_dict()
 
 
 def new_run_path(*parts: Any, root: str | Path = "runs") -> Path:

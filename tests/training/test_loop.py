@@ -1,0 +1,299 @@
+"""What a training reaches, keeps, reports and refuses."""
+
+import csv
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import tiny
+from effnet.cli.main import main
+from effnet.data.sources import open_data
+from effnet.errors import DataError, DivergedError, EffnetError, Interrupted, UsageError
+from effnet.model import History, Model
+from effnet.tasks.classify import Classification
+from effnet.training import loop
+from effnet.training.checkpoint import read_checkpoint
+
+
+def fit(run: Path, data: Any = None, labels: Any = None, **settings: Any) -> tuple[Model, History]:
+    if data is None:
+        data, labels = tiny.arrays(48)
+    model = Model(tiny.SPEC, classes=tiny.CLASSES)
+    history = model.fit(
+        data, labels, out=run, verbose=False, **{**tiny.FAST, "flip": 0.0, **settings}
+    )
+    return model, history
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def test_learns_what_can_be_learned(tmp_path: Path) -> None:
+    model, history = fit(tmp_path / "run", epochs=12, lr=0.02)
+    assert max(history.history["val_accuracy"]) == 1
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert model.evaluate(*tiny.arrays(60, seed=7)).accuracy == 1
+    assert not model.net.training
+    assert next(model.net.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_every_optimizer_lowers_the_loss(tmp_path: Path, optimizer: str, schedule: str) -> None:
+    _, history = fit(
+        tmp_path / "run", optimizer=optimizer, schedule=schedule, epochs=5, label_smoothing=0.0
+    )
+    assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
+
+
+def test_file_holds_the_best_epoch(tmp_path: Path) -> None:
+    noisy = tiny.arrays(48, noise=255)
+    model, history = fit(tmp_path / "run", *noisy, epochs=6, val_share=0.3)
+    written = rows(tmp_path / "run")
+    accuracies = [row["val_accuracy"] for row in written]
+    best = written[int(np.argmax(accuracies))]
+    assert model.figures["epoch"] == best["epoch"]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert model.figures[name] == best[name]
+    data = open_data(*noisy, val_share=0.3, classes=tiny.CLASSES)
+    assert data.val is not None
+    judged = model.evaluate(data.val)
+    assert judged.accuracy == best["val_accuracy"]
+    assert judged.log_loss == pytest.approx(best["val_loss"], rel=1e-5)
+    assert [dict(row) for row in history.rows] == written
+
+
+def test_average_is_what_is_kept(tmp_path: Path) -> None:
+    _, history = fit(tmp_path / "run", epochs=1)
+    _, content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    kept = Model.load(history.run).net.state_dict()
+    average = {n.removeprefix("module."): t for n, t in content["average"].items()}
+    assert all(torch.equal(tensor, average[name]) for name, tensor in kept.items())
+    assert any(not torch.equal(tensor, content["net"][name]) for name, tensor in kept.items())
+
+
+def test_model_is_written_though_nothing_is_ever_right(tmp_path: Path) -> None:
+    pictures, labels = tiny.arrays(24)
+    wrong = (pictures[:6], (labels[:6] + 1) % 3)  # the colours of another class
+    _, history = fit(tmp_path / "run", pictures, labels, validation_data=wrong, epochs=12, lr=0.02)
+    assert history.history["val_accuracy"][-1] == 0
+    assert Model.load(tmp_path / "run").classes == tiny.CLASSES
+
+
+def test_patience_ends_a_run(tmp_path: Path) -> None:
+    _, history = fit(tmp_path / "run", lr=0.0, epochs=9, patience=2)
+    assert len(history.rows) == 3
+
+
+@pytest.mark.parametrize("count", [3, 7, 9])
+def test_fewer_pictures_than_a_batch(tmp_path: Path, count: int) -> None:
+    _, history = fit(tmp_path / "run", *tiny.arrays(count), val_share=0.0, batch=8)
+    assert [row["step"] for row in history.rows] == [1, 2]
+    assert "val_loss" not in history.history
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "bf16"},
+        {"channels_last": False},
+        {"ema": 0.0},
+        {"mixup": 0.2, "cutmix": 1.0},
+        {"augment": "randaugment", "erasing": 0.5, "flip": 0.5},
+        {"augment": "autoaugment", "cutmix": 1.0},
+        {"drop_path": None, "dropout": 0.5},
+        {"resolution": 24},
+        {"warmup_epochs": 9.0},
+    ],
+    ids=str,
+)
+def test_setting_runs(tmp_path: Path, settings: dict[str, Any]) -> None:
+    _, history = fit(tmp_path / "run", epochs=1, **settings)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_layout_changes_nothing_but_rounding(tmp_path: Path) -> None:
+    losses = [
+        fit(tmp_path / f"{last}", epochs=1, channels_last=last)[1].history["loss"][0]
+        for last in (True, False)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_divergence_leaves_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Classification.loss
+    calls = []
+
+    def loss(self: Classification, *args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(1)
+        return learn(self, *args, **kwargs) * (float("nan") if len(calls) > 3 else 1)
+
+    monkeypatch.setattr(Classification, "loss", loss)
+    with pytest.raises(DivergedError, match=r"step 4\..*last\.ckpt.*lower lr") as caught:
+        fit(tmp_path / "run", checkpoint_seconds=0.0)
+    assert caught.value.exit_code == 4
+    _, content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert content["step"] == 3
+    assert all(torch.isfinite(tensor).all() for tensor in content["net"].values())
+
+
+def test_weights_that_leave_the_numbers(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError):
+        fit(tmp_path / "run", optimizer="sgd", lr=1e30, warmup_epochs=0.0, epochs=4)
+    _, content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert all(torch.isfinite(tensor).all() for tensor in content["net"].values())
+
+
+def test_folder_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"run is not an empty folder.*--out.*--resume"):
+        fit(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_failure_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    model = Model(tiny.SPEC)
+    before = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+    with pytest.raises(EffnetError):
+        model.fit(*tiny.arrays(), out=tmp_path / "file", verbose=False, **tiny.FAST)
+    after = model.net.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def damaged_folder(root: Path, broken: int) -> Path:
+    data = tiny.folder(root, train=48)
+    for path in sorted((data / "train" / "red").iterdir())[:broken]:
+        path.write_bytes(path.read_bytes()[:60])
+    return data
+
+
+def test_unreadable_pictures_are_skipped_and_named(tmp_path: Path) -> None:
+    data = damaged_folder(tmp_path / "data", 2)
+    fit(tmp_path / "run", data, batch=48, bad_share=0.05, epochs=3)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    for name in ("002.png", "005.png"):
+        assert log.count(f"training picture skipped: {data / 'train' / 'red' / name}") == 1
+    _, content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert len(content["unreadable"]) == 2
+
+
+def test_too_many_unreadable_pictures(tmp_path: Path) -> None:
+    data = damaged_folder(tmp_path / "data", 3)
+    with pytest.raises(DataError, match=r"3 training pictures.*allows \(2\).*log\.txt") as caught:
+        fit(tmp_path / "run", data, batch=48, bad_share=0.05)
+    assert caught.value.exit_code == 3
+
+
+def test_unreadable_picture_as_an_error(tmp_path: Path) -> None:
+    data = damaged_folder(tmp_path / "data", 1)
+    with pytest.raises(DataError, match=r"red/002\.png: .*--bad-images skip"):
+        fit(tmp_path / "run", data, batch=48, bad_images="error")
+
+
+def test_nothing_to_learn_from(tmp_path: Path) -> None:
+    data = tiny.folder(tmp_path / "data", train=3)
+    for name in ("red", "blue"):
+        next((data / "train" / name).iterdir()).write_bytes(b"")
+    with pytest.raises(DataError, match="two readable pictures"):
+        fit(tmp_path / "run", data, bad_share=1.0)
+
+
+def test_unreadable_validation_picture_is_left_out(tmp_path: Path) -> None:
+    data = tiny.folder(tmp_path / "data")
+    broken = data / "val" / "red" / "002.png"
+    broken.write_bytes(b"GIF89a")
+    fit(tmp_path / "run", data, epochs=1)
+    assert f"validation picture left out: {broken}" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_events_read_back(tmp_path: Path) -> None:
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    fit(tmp_path / "run", tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    for tag, column in (
+        ("loss/train", "loss"),
+        ("accuracy/val", "val_accuracy"),
+        ("learning_rate", "lr"),
+    ):
+        found = events.Scalars(tag)
+        assert [event.step for event in found] == [row["step"] for row in rows(tmp_path / "run")]
+        assert [event.value for event in found] == pytest.approx(
+            [row[column] for row in rows(tmp_path / "run")], rel=1e-6
+        )
+
+
+def test_ctrl_c_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    step = loop.Training._step
+
+    def press(self: loop.Training, batch: Any) -> None:
+        step(self, batch)
+        if self.state.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(loop.Training, "_step", press)
+    with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'run'}"):
+        fit(tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")[1]["step"] == 2
+    monkeypatch.undo()
+    _, history = Model.resume(tmp_path / "run", open_data(*tiny.arrays(48), classes=tiny.CLASSES))
+    assert len(history.rows) == 2
+
+
+def test_callers_state_is_untouched(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    model, _ = fit(tmp_path / "run", *tiny.arrays(18), mixup=0.2, threads=2, epochs=1)
+    model.predict(tiny.arrays(4)[0])
+    model.evaluate(*tiny.arrays(6))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing", b"\x80\x04K\x01.", None])
+def test_damaged_checkpoint_is_told(tmp_path: Path, content: bytes | None) -> None:
+    fit(tmp_path / "run", epochs=1)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    checkpoint.write_bytes(bytes(flipped) if content is None else content)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(EffnetError, match=r"last\.ckpt is damaged") as caught:
+        Model.resume(tmp_path / "run", open_data(*tiny.arrays(48), classes=tiny.CLASSES))
+    assert caught.value.exit_code == 6
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"model": torch.zeros(2)}, "not a checkpoint"),
+        ({"effnet_checkpoint": 99}, "another version of effnet"),
+        (torch.nn.Linear(2, 2), "not a checkpoint"),
+    ],
+)
+def test_foreign_checkpoint_is_told(tmp_path: Path, content: Any, match: str) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(content, tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(EffnetError, match=match) as caught:
+        Model.resume(tmp_path)
+    assert caught.value.exit_code == 6
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    assert main(["fit", "--resume", str(tmp_path)]) == 2

@@ -1,0 +1,106 @@
+"""Optimizer, learning rate and moving average against torch and plain formulae."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+import tiny
+from effnet.nets.network import EfficientNet
+from effnet.training.optim import build_average, build_optimizer, learning_rate
+from effnet.training.recipe import Recipe
+
+CLASSES = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_decay_spares_norms_and_biases(name: str) -> None:
+    net = EfficientNet(tiny.SPEC)
+    optimizer = build_optimizer(net, Recipe(optimizer=name, weight_decay=0.3, lr=0.5))
+    assert type(optimizer) is CLASSES[name]
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(decay) == len(list(net.parameters()))
+    for module in net.modules():
+        for kind, parameter in module.named_parameters(recurse=False):
+            spared = isinstance(module, nn.BatchNorm2d) or kind == "bias"
+            assert decay[id(parameter)] == (0.0 if spared else 0.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "theirs"),
+    [
+        ({"optimizer": "sgd", "momentum": 0.8}, {"momentum": 0.8, "nesterov": True}),
+        ({"optimizer": "sgd", "momentum": 0.0}, {}),
+        ({"optimizer": "adam"}, {}),
+        ({"optimizer": "adamw"}, {"weight_decay": 0.1}),
+    ],
+)
+def test_steps_are_those_of_torch(settings: dict[str, float], theirs: dict[str, float]) -> None:
+    torch.manual_seed(0)
+    ours, other = (nn.Linear(3, 2, bias=False) for _ in range(2))
+    other.load_state_dict(ours.state_dict())
+    decay = theirs.get("weight_decay", 0.0)
+    mine = build_optimizer(ours, Recipe(lr=0.1, weight_decay=decay, **settings))
+    plain = CLASSES[settings["optimizer"]](other.parameters(), lr=0.1, **theirs)  # type: ignore[index]
+    for _ in range(4):
+        batch = torch.randn(5, 3)
+        for net, optimizer in ((ours, mine), (other, plain)):
+            net(batch).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    torch.testing.assert_close(ours.weight, other.weight)
+
+
+def test_rate_falls_as_torchs_cosine_does() -> None:
+    recipe = Recipe(lr=0.5, epochs=4, warmup_epochs=0.0)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule = CosineAnnealingLR(optimizer, T_max=20)
+    for step in range(20):
+        assert learning_rate(recipe, step, 5) == pytest.approx(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+
+@given(
+    steps=st.integers(1, 50),
+    epochs=st.integers(1, 9),
+    warmup=st.floats(0, 12),
+    schedule=st.sampled_from(["cosine", "constant"]),
+)
+def test_rate_rises_evenly_and_never_again(
+    steps: int, epochs: int, warmup: float, schedule: str
+) -> None:
+    recipe = Recipe(lr=2.0, epochs=epochs, warmup_epochs=warmup, schedule=schedule)
+    rates = [learning_rate(recipe, step, steps) for step in range(steps * epochs)]
+    risen = min(round(warmup * steps), len(rates))
+    assert all(0 < rate <= 2.0 for rate in rates)
+    assert rates[:risen] == pytest.approx(
+        [2.0 * (step + 1) / round(warmup * steps) for step in range(risen)]
+    )
+    falling = rates[risen:]
+    assert falling == sorted(falling, reverse=True)
+    if falling:
+        assert falling[0] == 2.0
+        assert schedule == "cosine" or falling[-1] == 2.0
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9999])
+def test_average_is_the_plain_formula(decay: float) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    average = build_average(net, decay)
+    plain = copy.deepcopy(net.state_dict())
+    for done in range(30):
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        net(torch.randn(4, 2))  # moves BatchNorm's statistics and its count
+        average.update_parameters(net)
+        kept = 0.0 if done == 0 else min(decay, (1 + done) / (10 + done))
+        for name, value in net.state_dict().items():
+            share = kept if value.is_floating_point() else 0.0
+            plain[name] = (share * plain[name] + (1 - share) * value).to(value.dtype)
+    torch.testing.assert_close(average.module.state_dict(), plain)

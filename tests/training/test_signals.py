@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM as wishes."""
+
+import signal
+import threading
+
+import pytest
+
+from effnet.errors import Interrupted, Preempted
+from effnet.training.signals import StopSignals
+
+WISHES = [(signal.SIGINT, Interrupted, 130), (signal.SIGTERM, Preempted, 75)]
+
+
+@pytest.mark.parametrize(("number", "error", "code"), WISHES)
+def test_signal_waits_to_be_asked_for(number: int, error: type[Exception], code: int) -> None:
+    before = signal.getsignal(number)
+    with StopSignals() as signals:
+        signals.raise_if_received("nothing came yet")
+        signal.raise_signal(number)
+        with pytest.raises(error, match=r"a checkpoint was written\. Go on\.") as caught:
+            signals.raise_if_received("Go on.")
+    assert getattr(caught.value, "exit_code", None) == code
+    assert signal.getsignal(number) is before
+
+
+def test_second_ctrl_c_does_not_wait() -> None:
+    with StopSignals():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_note_nothing() -> None:
+    found: list[int | None] = []
+
+    def work() -> None:
+        with StopSignals() as signals:
+            found.append(signals.received)
+            signals.raise_if_received("")
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]
+    assert signal.getsignal(signal.SIGINT) is before

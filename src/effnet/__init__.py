@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from effnet.data.sources import DataSet, open_data
     from effnet.errors import EffnetError
     from effnet.evaluation.metrics import Evaluation
@@ -50,9 +52,13 @@ __all__ = [
 ]
 
 
-def load(path: str) -> "Model":
-    """Load a model file or the best model of a run folder. Raises ModelFileError if it cannot."""
-    return __getattr__("Model").load(path)  # type: ignore[no-any-return]
+def load(path: "str | Path") -> "Model":
+    """Load a model file, or the best model of a run folder; no code from it is run.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or not a model.
+    """
+    return import_module("effnet.model").Model.load(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,6 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate MODEL on DATA: accuracy with its interval, F1, calibration, confusion."""
-    from effnet.evaluation.figures import confusion_picture
     from effnet.model import Model
 
     loaded = Model.load(model)
@@ -36,6 +35,8 @@ def command(
     for name, reason in figures.unreadable:
         typer.echo(f"left out: {name}: {reason}", err=True)
     if picture is not None:
+        from effnet.evaluation.figures import confusion_picture
+
         confusion_picture(figures, picture)
     if as_json:
         print_json(figures.to_dict())

@@ -9,8 +9,9 @@ import typer
 
 from effnet.cli.output import AsJson, print_json
 from effnet.errors import UsageError
+from effnet.nets.spec import Spec
 from effnet.training.recipe import RULES, TYPES, Recipe
-from effnet.training.recipes import from_mapping, named, read_yaml
+from effnet.training.recipes import NOT_SETTINGS, from_mapping, named, read_yaml
 
 DEFAULT_RECIPE = "quick"
 
@@ -24,7 +25,9 @@ def _fit(
     weights: Annotated[Path | None, typer.Option(help="A model file to start from.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, which must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
+    ] = False,
     as_json: AsJson = False,
     **settings: Any,
 ) -> None:
@@ -32,7 +35,13 @@ def _fit(
     given = {name: value for name, value in settings.items() if value is not None}
     if resume is not None:
         _refuse_with_resume(
-            data=data, variant=variant, recipe=recipe, weights=weights, out=out, **given
+            data=data,
+            variant=variant,
+            recipe=recipe,
+            weights=weights,
+            out=out,
+            dry_run=dry_run or None,
+            **given,
         )
         return _resume(resume, as_json)
     chosen, file = _recipe(recipe or DEFAULT_RECIPE)
@@ -42,26 +51,28 @@ def _fit(
         raise UsageError(
             "What shall it train on? Give a folder, a CSV file, or try: effnet fit digits"
         )
-    _new(data, variant or file.get("variant", "b0"), chosen, weights, out, dry_run, as_json)
+    variant_or_spec = variant or file.get("variant", "b0")
+    weights = weights or file.get("weights")
+    _new(data, variant_or_spec, chosen, weights, out, dry_run, as_json)
     return None
 
 
 def _recipe(name: str) -> tuple[Recipe, dict[str, Any]]:
-    """Return the recipe, and what else a run's own recipe file says: its data and variant."""
+    """Return the recipe, and what else a run's own recipe file says of the run."""
     if not name.endswith((".yaml", ".yml")):
         return named(name), {}
     settings = read_yaml(name)
-    rest: dict[str, Any] = {
-        key: settings.pop(key) for key in ("data", "variant") if key in settings
-    }
+    rest = {key: settings[key] for key in NOT_SETTINGS if key in settings}
+    if isinstance(rest.get("variant"), dict):  # a network that is no published variant
+        rest["variant"] = Spec.from_dict(rest["variant"])
     return from_mapping(settings, where=name), rest
 
 
 def _new(
     data: str,
-    variant: str,
+    variant: str | Spec,
     recipe: Recipe,
-    weights: Path | None,
+    weights: str | Path | None,
     out: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -73,7 +84,7 @@ def _new(
 
     dataset = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
     model = Model(variant, classes=dataset.classes, weights=weights, seed=recipe.seed)
-    job = declare(model.spec, dataset, recipe)
+    job = declare(model.spec, dataset, recipe, preprocessing=model.preprocessing)
     typer.echo(describe(job, dataset), err=True)
     if dry_run:
         print_json(job.to_dict()) if as_json else typer.echo("Dry run: nothing was trained.")
@@ -111,13 +122,13 @@ def _with_settings(function: Callable[..., None]) -> Callable[..., None]:
         default = getattr(named(DEFAULT_RECIPE), name)
         choices = f" ({', '.join(rule.choices)})" if rule.choices else ""
         shown = "" if default is None else f" [{default}]"
-        annotation = Annotated[
-            TYPES[name] | None,
-            typer.Option(help=f"{rule.help}{choices}{shown}", show_default=False),
-        ]
+        option = typer.Option(None, help=f"{rule.help}{choices}{shown}", show_default=False)
         options.append(
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=option,
+                annotation=TYPES[name] | None,
             )
         )
     function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]

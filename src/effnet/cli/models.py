@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import typer
+
 from effnet.cli.output import AsJson, print_json, table
 
 
@@ -28,7 +30,7 @@ def command(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    print(
+    typer.echo(
         table(
             ["variant", "params M", "MACs G", "pixels", "top-1 %", "published with"],
             [
@@ -37,7 +39,7 @@ def command(as_json: AsJson = False) -> None:
                     f"{row['parameters'] / 1e6:.2f}",
                     f"{row['macs'] / 1e9:.2f}",
                     str(row["resolution"]),
-                    f"{row['top1']:.1f}",
+                    str(row["top1"]),
                     row["trained"],
                 ]
                 for row in rows

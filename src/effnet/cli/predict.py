@@ -1,13 +1,16 @@
 """`effnet predict`: class and probability of picture files."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effnet.errors import UsageError, closest
+from effnet.errors import DataError, UsageError, closest
+
+if TYPE_CHECKING:
+    from effnet.deployment.predict import Prediction
 
 
 def command(
@@ -21,15 +24,27 @@ def command(
     ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
-    shard: Annotated[str | None, typer.Option(help="Only a part, such as 3/8.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an unfinished --out file.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Only a part, such as 3/8. The parts' outputs, one after the other, are the "
+            "output of a single run; so the header of a CSV is only in part 1."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with an unfinished --out file, with the same files and options."
+        ),
+    ] = False,
     batch: Annotated[int, typer.Option(help="Pictures at a time.", min=1)] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
 ) -> None:
-    """Predict the classes of FILES with MODEL; unreadable files are reported, the rest go on."""
-    from itertools import islice
+    """Predict the classes of FILES with MODEL.
 
-    from effnet.data.folders import list_pictures
+    Files that cannot be read are named on stderr with the reason, and the rest go on; the exit
+    code is 3 only if none could be read.
+    """
     from effnet.deployment.output import FORMS, OutputFile, Shard
     from effnet.devices import pick_device
     from effnet.model import Model
@@ -42,29 +57,79 @@ def command(
     part = Shard.parse(shard) if shard else None
     loaded = Model.load(model)
     loaded.net.to(pick_device(device))
-    paths: Iterable[Path] = list_pictures(_words(files))
+    top = min(top, len(loaded.classes))
+    written = FORMS[form](top, loaded.classes)
+    paths: Iterable[Path] = _paths(files)
     if part is not None:
         paths = part.of(list(paths), batch)
-    header = FORMS[form].header(top) if part is None or part.number == 1 else ""
-
-    def lines(of: Iterable[Path]) -> Iterable[str]:
-        for prediction in loaded.predict_files(of, batch_size=batch, top=top):
-            if prediction.error:
-                typer.echo(f"unreadable: {prediction.error}", err=True)
-            yield FORMS[form].line(prediction, top)
-
+    header = written.header if part is None or part.number == 1 else ""
+    tally = _Tally()
     if out is None:
         sys.stdout.write(header)
-        sys.stdout.writelines(lines(paths))
+        for prediction in tally.over(loaded.predict_files(paths, batch_size=batch, top=top)):
+            sys.stdout.write(written.line(prediction))
+        tally.tell()
         return
-    file = OutputFile(out, header, batch, resume=resume)
-    if not file.finished:
-        file.write(lines(islice(paths, file.done, None)))
+    made_with = {
+        "model": _digest(model),
+        "files": files,
+        "options": [form, top, batch, shard],
+    }
+    file = OutputFile(out, written, header, batch, made_with, resume=resume)
+    if file.finished:
+        typer.echo(f"{out} is complete; remove it to predict anew.", err=True)
+        return
+    rest = loaded.predict_files(file.rest(paths), batch_size=batch, top=top)
+    file.write(tally.over(rest))
+    tally.tell(before=file.done)
 
 
-def _words(files: Sequence[str]) -> Iterable[str]:
-    for word in files:
-        if word == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
-        else:
-            yield word
+class _Tally:
+    """Counts predictions on their way, and names the files that could not be read."""
+
+    def __init__(self) -> None:
+        self.count = self.unreadable = 0
+
+    def over(self, predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        for prediction in predictions:
+            self.count += 1
+            if prediction.error:
+                self.unreadable += 1
+                typer.echo(f"unreadable: {prediction.file}: {prediction.error}", err=True)
+            yield prediction
+
+    def tell(self, before: int = 0) -> None:
+        """Say how many could not be read. Raises DataError if none could, now or before."""
+        if self.unreadable and self.unreadable == self.count + before:
+            raise DataError(f"None of the {self.count} pictures could be read.")
+        if self.unreadable:
+            typer.echo(f"{self.unreadable} of {self.count} pictures could not be read.", err=True)
+
+
+def _digest(model: Path) -> str:
+    from hashlib import file_digest
+
+    from effnet.training.run import RunFolder
+
+    with (RunFolder(model).model if model.is_dir() else model).open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _paths(words: Sequence[str]) -> "Iterator[Path]":
+    from effnet.data.folders import list_pictures
+
+    for word in words:
+        if word != "-":
+            yield from list_pictures([word])
+            continue
+        empty = True
+        for path in list_pictures(_lines(), globs=False):
+            empty = False
+            yield path
+        if empty:
+            raise DataError("There is no picture to predict: the list on standard input is empty.")
+
+
+def _lines() -> "Iterator[str]":
+    """Yield the names on standard input, none where it is closed."""
+    return (line.rstrip("\n") for line in sys.stdin or () if line.strip())

@@ -39,8 +39,8 @@ def command(
         print_json({"parameters": counts.parameters, "macs": counts.macs, "spec": spec.to_dict()})
         return
     columns = ["block", "repeats", "kernel", "stride", "expansion", "channels"]
-    print(
+    typer.echo(
         f"{spec.name}: {counts.parameters / 1e6:.2f} M parameters, {counts.macs / 1e9:.3f} G "
         f"multiply-adds at {spec.resolution} px, stem {spec.stem}, head {spec.head}"
     )
-    print(table(columns, [[str(getattr(s, name)) for name in columns] for s in spec.stages]))
+    typer.echo(table(columns, [[str(getattr(s, name)) for name in columns] for s in spec.stages]))

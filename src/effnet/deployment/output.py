@@ -1,59 +1,98 @@
 """Predictions as lines of text, for a part of many files, into a file that can be gone on with."""
 
 import csv
+import glob
+import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from effnet.deployment.predict import Prediction
-from effnet.errors import UsageError
+from effnet.errors import ResourceError, UsageError
 
 DIGITS = 6
-
-
-def jsonl_line(prediction: Prediction) -> str:
-    """Return a prediction as a JSON line."""
-    return json.dumps(_rounded(prediction), ensure_ascii=False) + "\n"
-
-
-def csv_line(prediction: Prediction, top: int) -> str:
-    """Return a prediction as a CSV line: file, error, then `top` pairs of class and probability."""
-    pairs = [value for label, share in prediction.top for value in (label, round(share, DIGITS))]
-    padding = [""] * (2 * top - len(pairs))
-    return _csv([prediction.file, prediction.error, *pairs, *padding])
-
-
-def csv_header(top: int) -> str:
-    """Return the first line of a CSV file of predictions."""
-    names = [f"{name}_{place}" for place in range(1, top + 1) for name in ("label", "probability")]
-    return _csv(["file", "error", *names])
-
-
-def table_line(prediction: Prediction, top: int) -> str:
-    """Return a prediction as a line for people."""
-    if prediction.error:
-        return f"{'unreadable':>24}  {prediction.error}\n"
-    shown = "  ".join(f"{label:>16} {share:7.2%}" for label, share in prediction.top[:top])
-    return f"{shown}  {prediction.file}\n"
+WIDEST_LABEL = 24
+UNENCODABLE = "backslashreplace"
+"""How text that UTF-8 cannot hold is written: a file may be named by any bytes."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A way to write predictions down: the first line, and a line for each."""
+    """A way to write predictions down.
 
-    header: Callable[[int], str]
-    line: Callable[[Prediction, int], str]
+    Attributes:
+        header: the first line, or "".
+        line: the text of a prediction.
+        names: whether the text of a prediction is of this file.
+        whole: whether bytes that end in a line's end are the whole text of a prediction.
+    """
+
+    header: str
+    line: Callable[[Prediction], str]
+    names: Callable[[bytes, str], bool]
+    whole: Callable[[bytes], bool] = lambda text: True
 
 
-FORMS = {
-    "table": Form(lambda top: "", table_line),
-    "csv": Form(csv_header, csv_line),
-    "jsonl": Form(lambda top: "", lambda prediction, top: jsonl_line(prediction)),
+def table_form(top: int, classes: Sequence[str]) -> Form:
+    """Return the form for people: classes and probabilities, then the file."""
+    label_width = min(max(map(len, classes)), WIDEST_LABEL)
+    width = top * (label_width + 10) - 2
+
+    def line(prediction: Prediction) -> str:
+        pairs = [f"{label:<{label_width}} {share:7.2%}" for label, share in prediction.top]
+        answer = "unreadable" if prediction.error else "  ".join(pairs)
+        reason = f": {prediction.error}" if prediction.error else ""
+        return f"{answer:<{width}}  {shown(prediction.file)}{shown(reason)}\n"
+
+    def shown(text: str) -> str:
+        return text.replace("\n", "\\n")
+
+    return Form("", line, lambda text, file: _bytes(f"  {shown(file)}") in text)
+
+
+def csv_form(top: int, classes: Sequence[str]) -> Form:
+    """Return the form of columns: file, error, then `top` pairs of class and probability."""
+    del classes
+    names = [f"{name}_{place}" for place in range(1, top + 1) for name in ("label", "probability")]
+
+    def line(prediction: Prediction) -> str:
+        pairs = [value for label, p in prediction.top for value in (label, round(p, DIGITS))]
+        padding = [""] * (2 * top - len(pairs))
+        return _csv([prediction.file, prediction.error, *pairs, *padding])
+
+    # A quoted file name may hold a line's end; quotes inside it are doubled.
+    return Form(
+        _csv(["file", "error", *names]),
+        line,
+        lambda text, file: text.startswith(_bytes(_csv([file, ""]).removesuffix("\n"))),
+        lambda text: text.count(b'"') % 2 == 0,
+    )
+
+
+def jsonl_form(top: int, classes: Sequence[str]) -> Form:
+    """Return the form of a JSON object per line."""
+    del top, classes
+
+    def line(prediction: Prediction) -> str:
+        return json.dumps(_rounded(prediction), ensure_ascii=False) + "\n"
+
+    def names(text: bytes, file: str) -> bool:
+        return bool(json.loads(text)["file"] == file)
+
+    return Form("", line, names)
+
+
+FORMS: dict[str, Callable[[int, Sequence[str]], Form]] = {
+    "table": table_form,
+    "csv": csv_form,
+    "jsonl": jsonl_form,
 }
+"""Each form by name: (number of classes named, the model's classes) -> form."""
 
 
 @dataclass(frozen=True)
@@ -84,45 +123,124 @@ class Shard:
 
 
 class OutputFile:
-    """A file of prediction lines under a temporary name, which a later run can go on with.
+    """A file of predictions under a temporary name, which a later run can go on with.
+
+    The temporary name holds a hash of what the predictions depend on, so that lines of two models
+    or of other options never end up in one file.
 
     Args:
-        path: where the finished file will be; until then it is `path` with ".part" added.
-        header: its first line, or "".
+        path: where the finished file will be.
+        form: how predictions are written.
+        header: the first line, or "".
         batch: predictions are kept in whole batches, so that going on repeats none differently.
-        resume: go on with an unfinished file; without it an unfinished file is started anew.
+        made_with: what the predictions depend on, as JSON values.
+        resume: go on with an unfinished file; without it unfinished files are started anew.
+
+    Attributes:
+        done: how many predictions are kept.
+        finished: whether there is nothing left to do.
+
+    Raises:
+        UsageError: `path` is a folder or a device, or the unfinished file was made with other
+            options.
     """
 
-    def __init__(self, path: Path, header: str, batch: int, *, resume: bool) -> None:
-        self.path, self.part = path, path.with_name(path.name + ".part")
-        self.finished = resume and path.exists()
-        self.header = header
-        kept = _whole_lines(self.part) if resume and self.part.exists() else []
-        if header and kept and kept[0] != header:
+    def __init__(
+        self,
+        path: Path,
+        form: Form,
+        header: str,
+        batch: int,
+        made_with: Mapping[str, Any],
+        *,
+        resume: bool,
+    ) -> None:
+        if path.exists() and not path.is_file():  # replacing a device would destroy it
+            raise UsageError(f"--out {path} is not a file; give the name of one.")
+        text = json.dumps(made_with, sort_keys=True).encode()
+        key = hashlib.blake2b(text, digest_size=4).hexdigest()
+        self.path = path
+        self.part = path.with_name(f"{path.name}.{key}.part")
+        begun = list(path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"))
+        if resume and begun and self.part not in begun:
             raise UsageError(
-                f"{self.part} was written with other options; remove it to start anew."
+                f"{begun[0]} was begun with another model, other files or other options. Repeat "
+                "those to go on with it, or leave out --resume to start anew."
             )
-        headers = 1 if header else 0
-        self.done = max(0, len(kept) - headers) // batch * batch
-        self._kept_bytes = sum(len(line.encode()) for line in kept[: self.done + headers])
+        self.finished = resume and path.exists() and not begun
+        self.done, self._kept_bytes = 0, 0
+        self._form, self._header = form, header.encode()
+        self._stale = begun
+        if resume and begun:
+            self._stale = []
+            self._keep(batch)
 
-    def write(self, lines: Iterable[str]) -> None:
-        """Write the remaining lines as they come, then give the file its name."""
-        self.part.parent.mkdir(parents=True, exist_ok=True)
-        self.part.touch()
-        os.truncate(self.part, self._kept_bytes)
-        with self.part.open("a", encoding="utf-8", newline="") as file:
-            if not self._kept_bytes:
-                file.write(self.header)
-            for line in lines:
-                file.write(line)
-                file.flush()
-        self.part.replace(self.path)
+    def write(self, predictions: Iterable[Prediction]) -> None:
+        """Write the remaining predictions as they come, then give the file its name.
+
+        Raises:
+            ResourceError: it cannot be written; what was written is kept for `resume`.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for file in self._stale:
+                file.unlink(missing_ok=True)
+            with self.part.open("r+b" if self._kept_bytes else "wb") as out:
+                out.truncate(self._kept_bytes)
+                out.seek(self._kept_bytes)
+                if not self._kept_bytes:
+                    out.write(self._header)
+                for prediction in predictions:
+                    out.write(_bytes(self._form.line(prediction)))
+                    out.flush()
+                os.fsync(out.fileno())
+            self.part.replace(self.path)
+        except OSError as error:
+            raise ResourceError(
+                f"Cannot write {self.path}: {error.strerror or error}. Once it can be written, "
+                "--resume goes on."
+            ) from error
+
+    def rest(self, files: Iterable[Path]) -> Iterator[Path]:
+        """Yield the files that are not done yet.
+
+        Raises:
+            UsageError: a prediction that is kept is of another file than the one in its place.
+        """
+        remaining = iter(files)
+        for record in islice(self._records(), self.done):
+            file = next(remaining, None)
+            if file is None or not self._form.names(record, str(file)):
+                raise UsageError(
+                    f"{self.part} was begun with other files: it does not go on from "
+                    f"{file or 'a list that is shorter'}. Leave out --resume to start anew."
+                )
+        yield from remaining
+
+    def _keep(self, batch: int) -> None:
+        """Find the last whole batch of the unfinished file."""
+        size = len(self._header)
+        for count, record in enumerate(self._records(), 1):
+            size += len(record)
+            if count % batch == 0:
+                self.done, self._kept_bytes = count, size
+
+    def _records(self) -> Iterator[bytes]:
+        """Yield the whole text of each prediction in the unfinished file."""
+        if not self.part.exists():
+            return
+        record = b""
+        with self.part.open("rb") as file:
+            file.seek(len(self._header))
+            for line in file:
+                record += line
+                if line.endswith(b"\n") and self._form.whole(record):
+                    yield record
+                    record = b""
 
 
-def _whole_lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [line for line in file if line.endswith("\n")]
+def _bytes(text: str) -> bytes:
+    return text.encode(errors=UNENCODABLE)
 
 
 def _rounded(prediction: Prediction) -> dict[str, object]:
@@ -135,5 +253,6 @@ def _rounded(prediction: Prediction) -> dict[str, object]:
 
 def _csv(values: Sequence[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
+    # The writer quotes only the characters of its own line end, so a lone "\r" needs it to be both.
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n") + "\n"

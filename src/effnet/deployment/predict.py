@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effnet.data.decode import decode
+from effnet.data.decode import UnreadablePicture, decode
 from effnet.data.transforms import Preprocessing, evaluation_transform
 from effnet.devices import autocast, memory_format
-from effnet.errors import DataError
+from effnet.errors import UsageError
 from effnet.tasks.classify import Classification
 from effnet.tasks.inference import evaluating
 
@@ -70,7 +70,12 @@ def predict_files(
 
     Files are taken in groups of `batch`, the next group being decoded while the network works on
     one, so memory does not grow with their number. A group's answers depend on nothing outside it.
+
+    Raises:
+        UsageError: `batch` or `top` is under 1.
     """
+    if batch < 1 or top < 1:
+        raise UsageError(f"batch and top must be at least 1; they are {batch} and {top}.")
     transform = evaluation_transform(preprocessing)
 
     def read(file: str | Path) -> Tensor | str:
@@ -78,8 +83,8 @@ def predict_files(
             return transform(
                 decode(file, channels=preprocessing.channels, at_least=preprocessing.resized_side)
             )
-        except DataError as error:
-            return str(error)
+        except UnreadablePicture as error:
+            return error.reason
 
     remaining = iter(files)
     with ThreadPoolExecutor(DECODERS) as pool:

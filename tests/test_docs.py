@@ -1,0 +1,101 @@
+"""What README and docs say is run: Python blocks, commands, and tables against the code."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from effnet.cli.main import main
+from effnet.measure.counts import count
+from effnet.nets.scaling import ALPHA, BETA, scale, variant_spec
+from effnet.nets.variants import VARIANTS
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PICTURES_PER_CLASS, SIDE = 12, 48
+
+
+def blocks(language: str) -> list[object]:
+    return [
+        pytest.param(text, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, (tag, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+        if tag == language
+    ]
+
+
+def commands(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    lines = [
+        line for tag, block in BLOCK.findall(text) if tag == "sh" for line in block.split("\n")
+    ]
+    return [line for line in lines if line.startswith("effnet ")]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `photos`: pieces of scikit-learn's two sample photographs."""
+    monkeypatch.chdir(tmp_path)
+    for name, pixels in zip(("temple", "flower"), load_sample_images().images, strict=True):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for number in range(PICTURES_PER_CLASS):
+            top, left = 20 * number, 40 * number
+            piece = pixels[top : top + SIDE, left : left + SIDE]
+            Image.fromarray(piece).save(folder / f"{number}.jpg")
+    return tmp_path / "photos"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_block_runs(code: str) -> None:
+    exec(compile(code, "<docs>", "exec"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda page: page.stem)
+def test_commands_succeed_in_their_order(page: Path) -> None:
+    for command in commands(page):
+        assert main(shlex.split(command, comments=True)[1:]) == 0, command
+
+
+def test_the_readme_shows_the_table_of_variants(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    table = capsys.readouterr().out
+    assert f"```text\n{table}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_scaling_table_is_what_the_code_computes() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| \d", line)
+    ]
+    assert len(rows) == 8
+    for phi, row in enumerate(rows):
+        formula, released = scale("b0", phi=phi), VARIANTS[f"b{phi}"]
+        assert row == [
+            str(phi),
+            f"{ALPHA**phi:.2f}",
+            f"{BETA**phi:.2f}",
+            str(formula.resolution),
+            f"{count(formula).macs / 1e9:.2f}",
+            "",
+            f"B{phi}",
+            str(released.depth),
+            str(released.width),
+            str(released.resolution),
+            f"{count(variant_spec(f'b{phi}')).macs / 1e9:.2f}",
+        ]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,7 +1,10 @@
 """The few exceptions a user can meet, each with the exit code of the command line."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_NO_MEMORY = re.compile("can(no|')t allocate memory|out of memory", re.IGNORECASE)
 
 
 class EffnetError(Exception):
@@ -50,6 +53,11 @@ class Interrupted(EffnetError):
     """Ctrl-C arrived; a checkpoint was written and the run can be resumed."""
 
     exit_code = 130
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says so; torch tells of memory in a RuntimeError."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def closest(word: str, known: Iterable[str]) -> str:

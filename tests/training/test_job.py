@@ -27,7 +27,7 @@ def data_of_side(side: int) -> DataSet:
 @pytest.mark.parametrize(
     ("variant", "side", "given", "evaluated", "trained"),
     [
-        ("b0", 8, 0, 64, 64),  # tiny pictures at the least a network can use
+        ("b0", 8, 0, 48, 48),  # tiny pictures at the least a network can use
         ("b0", 32, 0, 64, 64),
         ("b0", 60, 0, 128, 128),
         ("b0", 300, 0, 224, 224),

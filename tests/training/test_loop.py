@@ -14,7 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tiny
 from effnet.cli.main import main
 from effnet.data.sources import open_data
-from effnet.errors import DataError, DivergedError, EffnetError, Interrupted, UsageError
+from effnet.errors import (
+    DataError,
+    DivergedError,
+    EffnetError,
+    Interrupted,
+    ResourceError,
+    UsageError,
+)
 from effnet.model import History, Model
 from effnet.tasks.classify import Classification
 from effnet.training import loop
@@ -45,13 +52,22 @@ def test_learns_what_can_be_learned(tmp_path: Path) -> None:
     assert next(model.net.parameters()).device.type == "cpu"
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "exponential"])
 def test_every_optimizer_lowers_the_loss(tmp_path: Path, optimizer: str, schedule: str) -> None:
     _, history = fit(
         tmp_path / "run", optimizer=optimizer, schedule=schedule, epochs=5, label_smoothing=0.0
     )
     assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
+
+
+def test_out_of_memory_names_the_batch_to_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classification, "loss", lambda *_, **__: torch.empty(1 << 60))
+    with pytest.raises(ResourceError, match=r"step of 8 pictures; try --batch 4") as caught:
+        fit(tmp_path / "run")
+    assert caught.value.exit_code == 5
 
 
 def test_file_holds_the_best_epoch(tmp_path: Path) -> None:

@@ -1,20 +1,23 @@
-"""Optimizer, learning rate and moving average against torch and plain formulae."""
+"""Optimizer and moving average against torch and plain formulae."""
 
 import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import tiny
 from effnet.nets.network import EfficientNet
-from effnet.training.optim import build_average, build_optimizer, learning_rate
+from effnet.training.optim import build_average, build_optimizer
 from effnet.training.recipe import Recipe
+from effnet.training.rmsprop import RMSpropTF
 
-CLASSES = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+CLASSES = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "rmsprop": RMSpropTF,
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -53,39 +56,6 @@ def test_steps_are_those_of_torch(settings: dict[str, float], theirs: dict[str, 
             optimizer.step()
             optimizer.zero_grad()
     torch.testing.assert_close(ours.weight, other.weight)
-
-
-def test_rate_falls_as_torchs_cosine_does() -> None:
-    recipe = Recipe(lr=0.5, epochs=4, warmup_epochs=0.0)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
-    schedule = CosineAnnealingLR(optimizer, T_max=20)
-    for step in range(20):
-        assert learning_rate(recipe, step, 5) == pytest.approx(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-
-
-@given(
-    steps=st.integers(1, 50),
-    epochs=st.integers(1, 9),
-    warmup=st.floats(0, 12),
-    schedule=st.sampled_from(["cosine", "constant"]),
-)
-def test_rate_rises_evenly_and_never_again(
-    steps: int, epochs: int, warmup: float, schedule: str
-) -> None:
-    recipe = Recipe(lr=2.0, epochs=epochs, warmup_epochs=warmup, schedule=schedule)
-    rates = [learning_rate(recipe, step, steps) for step in range(steps * epochs)]
-    risen = min(round(warmup * steps), len(rates))
-    assert all(0 < rate <= 2.0 for rate in rates)
-    assert rates[:risen] == pytest.approx(
-        [2.0 * (step + 1) / round(warmup * steps) for step in range(risen)]
-    )
-    falling = rates[risen:]
-    assert falling == sorted(falling, reverse=True)
-    if falling:
-        assert falling[0] == 2.0
-        assert schedule == "cosine" or falling[-1] == 2.0
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9999])

@@ -73,7 +73,9 @@ def test_file_that_is_no_recipe_is_told(
 
 @pytest.mark.parametrize("name", ["quik", "Quick", "QUICK?", "quick.json"])
 def test_unknown_name_is_told(name: str) -> None:
-    with pytest.raises(UsageError, match=r"Unknown recipe .*Known: quick, finetune"):
+    with pytest.raises(
+        UsageError, match=r"Unknown recipe .*Known: quick, finetune, scratch, paper-v1"
+    ):
         named(name)
 
 

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 import tiny
 from effnet.cli.main import main
 from effnet.data.sources import open_data
-from effnet.errors import EffnetError
+from effnet.errors import EffnetError, UsageError
 from effnet.model import Model
 from effnet.training import loop
 from effnet.training.checkpoint import read_checkpoint
+from effnet.training.run import RunFolder
 
 STEPS = 6
 EPOCHS = 6
@@ -220,3 +221,13 @@ def test_added_picture_is_noticed(place: Path, tmp_path: Path) -> None:
     model.fit(data, out=tmp_path / "run", verbose=False, **{**tiny.FAST, "epochs": 1})
     (data / "train" / "red" / "999.png").write_bytes((data / "train/red/002.png").read_bytes())
     assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
+
+
+def test_a_run_in_progress_is_left_alone(tmp_path: Path) -> None:
+    pictures, labels = tiny.arrays(24)
+    model = Model(tiny.SPEC, classes=tiny.CLASSES)
+    model.fit(pictures, labels, out=tmp_path / "run", verbose=False, **{**tiny.FAST, "epochs": 1})
+    log = (tmp_path / "run" / "log.txt").read_bytes()
+    with RunFolder(tmp_path / "run").held(), pytest.raises(UsageError, match="Another process"):
+        Model.resume(tmp_path / "run", open_data(pictures, labels), verbose=False)
+    assert (tmp_path / "run" / "log.txt").read_bytes() == log

@@ -63,8 +63,9 @@ def test_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="is not an empty folder"):
         RunFolder(tmp_path / "file").begin(job())
-    with pytest.raises(ResourceError, match="Cannot make") as caught:
-        RunFolder(tmp_path / "file" / "run").begin(job())
+    run = RunFolder(tmp_path / "file" / "run")
+    with pytest.raises(ResourceError, match="Cannot make") as caught, run.held():
+        raise AssertionError
     assert caught.value.exit_code == 5
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -106,3 +107,20 @@ def test_new_paths_never_meet(tmp_path: Path) -> None:
         made.append(path.name)
     assert made == ["my-photos-2024-v2-s", "my-photos-2024-v2-s-2", "my-photos-2024-v2-s-3"]
     assert all(path.parent == tmp_path for path in tmp_path.iterdir())
+
+
+def test_two_trainings_into_one_folder_refuse_each_other(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.held():
+        with pytest.raises(UsageError, match="Another process is training into"), run.held():
+            raise AssertionError
+        run.begin(job())  # the lock does not count as a file of the folder
+    with run.held():  # a lock that was let go of does not stand in the way
+        pass
+
+
+def test_folder_of_other_files_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not an empty folder"):
+        RunFolder(tmp_path).require_new()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -11,7 +11,7 @@ from effnet.cli.output import AsJson, print_json
 from effnet.errors import UsageError
 from effnet.nets.spec import Spec
 from effnet.training.recipe import RULES, TYPES, Recipe
-from effnet.training.recipes import NOT_SETTINGS, from_mapping, named, read_yaml
+from effnet.training.recipes import NOT_SETTINGS, RECIPES, from_mapping, named, read_yaml
 
 DEFAULT_RECIPE = "quick"
 
@@ -21,7 +21,9 @@ def _fit(
         str | None, typer.Argument(help="A folder, a CSV file, or the name of a data set.")
     ] = None,
     variant: Annotated[str | None, typer.Option(help="See `effnet models`. Default: b0.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="quick, finetune, or a YAML file.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="A model file to start from.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, which must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -13,15 +12,13 @@ from typing import Annotated, TextIO
 import typer
 
 from effnet.cli import check, evaluate, fit, models, predict, scale
-from effnet.errors import EffnetError, Interrupted, ResourceError
+from effnet.errors import EffnetError, Interrupted, ResourceError, out_of_memory
 
 EXIT_CODES = """
 Exit codes: 0 ok, 2 usage, 3 data, 4 diverged, 5 resources, 6 model file, 75 preempted,
 130 interrupted; 1 is a defect of effnet.
 """
 
-# torch tells of memory in a RuntimeError, and is not imported here.
-OUT_OF_MEMORY = re.compile("can(no|')t allocate memory|out of memory", re.IGNORECASE)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -125,7 +122,7 @@ def _told(error: BaseException) -> EffnetError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("Interrupted.")
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+    if out_of_memory(error):
         return ResourceError("Out of memory; try a smaller --batch.")
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return ResourceError(f"Cannot write: {error.strerror}.")

@@ -19,8 +19,8 @@ from effnet.training.recipe import Recipe
 
 MOST_WORKERS = 8
 PICTURES_LOOKED_AT = 32
-SMALLEST = 64
-"""Below this side in pixels the last stages, at stride 32, would see single pixels."""
+SMALLEST = 48
+"""Up to 32 pixels the last stages, at stride 32, would see single pixels."""
 TINY = 128
 """Below this resolution pictures are taken whole: a crop would lose what they show."""
 

@@ -20,7 +20,7 @@ from effnet.data.keyed import key
 from effnet.data.sources import DataSet
 from effnet.data.transforms import Transform, training_transform
 from effnet.devices import autocast, memory_format, pick_device
-from effnet.errors import DataError, DivergedError
+from effnet.errors import DataError, DivergedError, ResourceError, out_of_memory
 from effnet.nets.network import EfficientNet
 from effnet.tasks.classify import Classification
 from effnet.tasks.inference import collect_outputs
@@ -33,9 +33,9 @@ from effnet.training.checkpoint import (
 )
 from effnet.training.events import EventWriter
 from effnet.training.job import Job
-from effnet.training.optim import learning_rate
 from effnet.training.progress import Reporter
 from effnet.training.run import RunFolder
+from effnet.training.schedules import learning_rate
 from effnet.training.signals import StopSignals
 
 STEP_KEY = 1
@@ -96,7 +96,8 @@ class Training:
         state, recipe = self.state, self.job.recipe
         torch.manual_seed(key(recipe.seed, STEP_KEY, state.step))
         if len(batch.labels) > 1:  # BatchNorm has no statistics of a single small map
-            self._learn(batch, learning_rate(recipe, state.step, self.steps))
+            with _memory_told(recipe.batch):
+                self._learn(batch, learning_rate(recipe, state.step, self.steps))
         state.step += 1
         if self.reporter.due(state.step):
             self.reporter.step(state.step, *self._means())
@@ -239,8 +240,18 @@ def train(
         DataError: pictures cannot be read.
         DivergedError: the loss or a weight is no longer finite.
         Interrupted, Preempted: a signal came; a checkpoint is written.
+        ResourceError: a step needs more memory than there is, or the disk is full.
         UsageError: the folder is in use, or holds another run.
     """
+    if not resume:
+        run.require_new()
+    with run.held():
+        return _train_held(net, data, job, run, reporter, resume=resume)
+
+
+def _train_held(
+    net: EfficientNet, data: DataSet, job: Job, run: RunFolder, reporter: Reporter, *, resume: bool
+) -> list[dict[str, float]]:
     device = pick_device(job.recipe.device)
     net.to(device).to(memory_format=memory_format(job.recipe.channels_last)).train()
     state = State.start(net, job.recipe)
@@ -262,6 +273,19 @@ def train(
     net.load_state_dict(best.state_dict())
     net.to("cpu").eval()
     return state.history
+
+
+@contextmanager
+def _memory_told(batch: int) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ResourceError(
+            f"Out of memory in a step of {batch} pictures; try --batch {max(2, batch // 2)}, or a "
+            "smaller --resolution."
+        ) from error
 
 
 @contextmanager

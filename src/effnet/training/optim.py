@@ -1,6 +1,5 @@
-"""The optimizer, the learning rate as a function of the step, and the average of the weights."""
+"""The optimizer, and the average of the weights."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from effnet.training.recipe import Recipe
+from effnet.training.rmsprop import RMSpropTF
 
 
 def build_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
@@ -25,23 +25,9 @@ def build_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
         "sgd": lambda: torch.optim.SGD(
             groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
         ),
+        "rmsprop": lambda: RMSpropTF(groups, lr=recipe.lr, momentum=recipe.momentum),
     }
     return builders[recipe.optimizer]()
-
-
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Return the rate of a step, counted from 0: a linear rise, then a half cosine to zero.
-
-    A pure function of the step, so that a resumed run needs no scheduler's state.
-    """
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    total = recipe.epochs * steps_per_epoch
-    if step < warmup:
-        return recipe.lr * (step + 1) / warmup
-    if recipe.schedule == "constant":
-        return recipe.lr
-    done = (step - warmup) / max(1, total - warmup)
-    return recipe.lr * (1 + math.cos(math.pi * done)) / 2
 
 
 def build_average(net: nn.Module, decay: float) -> AveragedModel:

@@ -33,7 +33,7 @@ class Recipe:
     32
     """
 
-    epochs: int = _setting(20, "passes over the training pictures", low=1)
+    epochs: int = _setting(15, "passes over the training pictures", low=1)
     batch: int = _setting(32, "pictures per step", low=2)
     resolution: int = _setting(
         0,
@@ -42,12 +42,18 @@ class Recipe:
         high=8192,
     )
     optimizer: str = _setting(
-        "adamw", "how weights follow gradients", choices=("adamw", "adam", "sgd")
+        "adamw",
+        "how weights follow gradients; rmsprop is TensorFlow's",
+        choices=("adamw", "adam", "sgd", "rmsprop"),
     )
     lr: float = _setting(4e-3, "highest learning rate", low=0)
-    momentum: float = _setting(0.9, "momentum of sgd", low=0, high=1)
+    momentum: float = _setting(0.9, "momentum of sgd and rmsprop", low=0, high=1)
     weight_decay: float = _setting(0.02, "decay of weights; norms and biases are spared", low=0)
-    schedule: str = _setting("cosine", "learning rate over time", choices=("cosine", "constant"))
+    schedule: str = _setting(
+        "cosine", "learning rate over time", choices=("cosine", "constant", "exponential")
+    )
+    decay_rate: float = _setting(0.97, "factor of one exponential decay", low=0, high=1)
+    decay_epochs: float = _setting(2.4, "epochs from one exponential decay to the next", low=0.01)
     warmup_epochs: float = _setting(1.0, "epochs of linear rise to the highest rate", low=0)
     label_smoothing: float = _setting(
         0.1, "share of the target spread over all classes", low=0, high=1
@@ -62,7 +68,7 @@ class Recipe:
         0.0, "stochastic depth; the papers' 0.2 suits long trainings", low=0, high=0.99
     )
     crop_scale: float = _setting(
-        0.6, "smallest share of a picture that a random crop keeps", low=0.01, high=1
+        0.8, "smallest share of a picture that a random crop keeps", low=0.01, high=1
     )
     flip: float | None = _setting(
         None, "chance of mirroring; empty: 0.5 where a mirror image means the same", low=0, high=1

@@ -24,6 +24,39 @@ RECIPES: dict[str, Recipe] = {
         augment="randaugment",
         magnitude=7,
     ),
+    # From random weights with time: strong augmentation, stochastic depth, mixing.
+    "scratch": Recipe(
+        epochs=100,
+        batch=64,
+        lr=4e-3,
+        weight_decay=0.05,
+        warmup_epochs=5.0,
+        ema=0.9998,
+        drop_path=None,
+        crop_scale=0.35,
+        augment="trivialaugment",
+        erasing=0.1,
+        mixup=0.2,
+        cutmix=1.0,
+    ),
+    # arXiv:1905.11946, section 5.2, and the reference code for what the paper leaves out: the rate
+    # is 0.016 for each 256 pictures, and the random crop keeps at least 8 percent.
+    "paper-v1": Recipe(
+        epochs=350,
+        batch=256,
+        optimizer="rmsprop",
+        lr=0.016,
+        momentum=0.9,
+        weight_decay=1e-5,
+        schedule="exponential",
+        decay_rate=0.97,
+        decay_epochs=2.4,
+        warmup_epochs=5.0,
+        ema=0.9999,
+        drop_path=None,
+        crop_scale=0.08,
+        augment="autoaugment",
+    ),
 }
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ class RunFolder:
         log: `log.txt`, what happened and when.
         tensorboard: folder of event files.
         checkpoint: `checkpoints/last.ckpt`, what `--resume` goes on from.
+        lock: `checkpoints/lock`, held by the process that trains.
         model: `model.safetensors`, the best model.
     """
 
@@ -37,28 +40,54 @@ class RunFolder:
         self.log = self.path / "log.txt"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.lock = self.checkpoint.with_name("lock")
         self.model = self.path / "model.safetensors"
 
-    def begin(self, job: Job) -> None:
-        """Make the folder and write the recipe.
-
-        Raises:
-            UsageError: the folder holds a run or other files already.
-            ResourceError: it cannot be made.
-        """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    def require_new(self) -> None:
+        """Raise UsageError if the folder holds a run or other files already."""
+        files = (p for p in self.path.rglob("*") if not p.is_dir() and p != self.lock)
+        if self.path.exists() and (not self.path.is_dir() or any(files)):
             raise UsageError(
                 f"{self.path} is not an empty folder. Give another with --out, or go on with its "
                 f"run: --resume {self.path}"
             )
-        try:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResourceError(f"Cannot make {self.path}: {error.strerror}.") from error
+
+    def begin(self, job: Job) -> None:
+        """Write the recipe.
+
+        Raises:
+            UsageError: the folder holds a run or other files already.
+        """
+        self.require_new()
         settings = {"data": job.data, "variant": _variant(job.spec), **job.recipe.to_dict()}
         if job.weights is not None:
             settings["weights"] = job.weights
         write_yaml(self.recipe, settings, f"A complete recipe of effnet {version('effnet')}.")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from training into this folder for a while.
+
+        The system lets go of it when the process ends, however it ends.
+
+        Raises:
+            UsageError: another process is training here.
+            ResourceError: the folder cannot be made.
+        """
+        try:
+            self.lock.parent.mkdir(parents=True, exist_ok=True)
+            file = self.lock.open("w")
+        except OSError as error:
+            raise ResourceError(f"Cannot make {self.path}: {error.strerror}.") from error
+        with file as lock:
+            try:
+                _lock(lock.fileno())
+            except OSError as error:
+                raise UsageError(
+                    f"Another process is training into {self.path}. Wait for it, or give another "
+                    "folder with --out."
+                ) from error
+            yield
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write all epochs' rows anew, so that a resumed run's file is that of an unbroken one."""
@@ -72,6 +101,17 @@ class RunFolder:
         """Add a line with the time to the log, whatever signs a file's name in it has."""
         with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(line.splitlines())}\n")
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _variant(spec: Spec) -> str | dict[str, Any]:

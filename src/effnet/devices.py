@@ -46,7 +46,7 @@ def on_device(net: nn.Module, name: str = "auto") -> Iterator[None]:
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[Any]:
     """Return the context of a forward pass: bf16 where asked for, or by itself on CUDA.
 
-    On CPUs bfloat16 training was slower than float32 wherever we measured, so "auto" leaves it off.
+    On a CPU "auto" is float32.
     """
     wanted = precision == "bf16" or (
         precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()

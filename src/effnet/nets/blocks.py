@@ -1,12 +1,20 @@
 """The blocks of the family: convolutions with norm and activation, MBConv, Fused-MBConv."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from effnet.nets.backward import DepthwiseConv2d, mean_and_self
 from effnet.nets.spec import Spec, Stage
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "relu6": nn.ReLU6}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,  # in place it would copy its input first, which its gradient needs
+    "relu": partial(nn.ReLU, inplace=True),
+    "relu6": partial(nn.ReLU6, inplace=True),
+}
 
 
 def same_padding(height: int, width: int, kernel: int, stride: int) -> tuple[int, int, int, int]:
@@ -99,12 +107,10 @@ class ConvNormAct(nn.Module):
         if experts:
             self.conv = CondConv2d(experts, inputs, outputs, kernel, stride, padding)
         else:
-            groups = inputs if depthwise else 1
-            self.conv = nn.Conv2d(
-                inputs, outputs, kernel, stride, padding, groups=groups, bias=False
-            )
+            groups, kind = (inputs, DepthwiseConv2d) if depthwise else (1, nn.Conv2d)
+            self.conv = kind(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=spec.norm_eps, momentum=spec.norm_momentum)
-        self.act = ACTIVATIONS[spec.activation](inplace=True) if activate else nn.Identity()
+        self.act = ACTIVATIONS[spec.activation]() if activate else nn.Identity()
 
     def forward(self, x: Tensor, routing: Tensor | None = None) -> Tensor:
         """Map x (N, inputs, H, W) to (N, outputs, H', W'); routing is (N, experts)."""
@@ -120,11 +126,11 @@ class SqueezeExcite(nn.Module):
     def __init__(self, spec: Spec, channels: int, squeezed: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, squeezed, 1)
-        self.act = ACTIVATIONS[spec.activation](inplace=True)
+        self.act = ACTIVATIONS[spec.activation]()
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        means = x.mean((2, 3), keepdim=True)
+        means, x = mean_and_self(x)
         return x * self.expand(self.act(self.reduce(means))).sigmoid()
 
 

@@ -1,0 +1,118 @@
+"""Two backward passes that sweep memory less often than autograd's own, with the same results.
+
+On a CPU a training step of these networks waits for memory, not for arithmetic;
+`benchmarks/train_cpu.py` measures what each of these is worth.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+WIDE = 5
+"""oneDNN has a quick gradient of depthwise kernels that are at most 3 columns wide; for wider ones
+it computes as if every channel met every other of its group of 16."""
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution without bias whose 5 x 5 kernels learn as quickly as its 3 x 3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel_size[1] == WIDE and _on_cpu(x, self.weight):
+            out: Tensor = _WideDepthwise.apply(x, self.weight, self.stride[0], self.padding[0])
+            return out
+        return super().forward(x)
+
+
+def mean_and_self(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means (N, C, 1, 1) of x (N, C, H, W), and x for its one other use.
+
+    Autograd would write the means' gradient out as a whole map and add that to the other use's.
+    The other use must not hand its gradient to anything else, as it is added to in place.
+    """
+    if _on_cpu(x, x):
+        means, same = _MeanAndSelf.apply(x)
+        return means, same
+    return x.mean((2, 3), keepdim=True), x
+
+
+def _on_cpu(x: Tensor, learned: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and learned.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch._C._get_tracing_state()
+    )
+
+
+class _WideDepthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, weight, None, stride, padding, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        x, weight = ctx.saved_tensors
+        stride, padding = ctx.stride, ctx.padding
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x, _, _ = _gradients(grad, x, weight, stride, (padding, padding), (True, False))
+        left, right = (
+            _columns_gradient(grad, x, weight, stride, padding, first) for first in (0, WIDE - 3)
+        )
+        return to_x, torch.cat([left, right[..., 1:]], 3), None, None
+
+
+def _columns_gradient(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, first: int
+) -> Tensor:
+    """Return the gradient of three of the kernel's columns, from `first` on."""
+    before = padding - first
+    needed = (grad.shape[3] - 1) * stride + 3
+    shifted = F.pad(x, (before, needed - before - x.shape[3]))
+    part = weight[..., :3]
+    return _gradients(grad, shifted, part, stride, (padding, 0), (False, True))[1]
+
+
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    padding: tuple[int, int],
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        weight.contiguous(memory_format=torch.channels_last),
+        None,
+        [stride, stride],
+        list(padding),
+        [1, 1],
+        False,
+        [0, 0],
+        len(weight),
+        [*wanted, False],
+    )
+
+
+class _MeanAndSelf(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.pixels = x.shape[2] * x.shape[3]
+        return x.mean((2, 3), keepdim=True), x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_means: Tensor, to_self: Tensor) -> Tensor:
+        return to_self.add_(to_means / ctx.pixels)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.preprocessing import LabelEncoder, OneHotEncoder
 
-from effnet.data.arrays import label_indices, pixels
+from effnet.data.arrays import label_indices, label_values, labels_task, pixels
+from effnet.data.sources import open_data
 from effnet.errors import DataError
 
 SHAPES = array_shapes(min_dims=4, max_dims=4, max_side=5)
@@ -113,3 +114,73 @@ def test_known_classes_fix_the_indices() -> None:
 def test_labels_that_are_none(labels: Any, classes: list[str] | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         label_indices(labels, classes)
+
+
+# --- labels that are no classes ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [
+        ([0, 1, 1], "classify"),
+        ([0.0, 2.0], "classify"),
+        ([[0], [2]], "classify"),
+        (["a", "b"], "classify"),
+        ([[0, 1], [1, 0]], "classify"),
+        ([[0, 1], [1, 1]], "multilabel"),
+        (np.array([[0, 1], [0, 0]], bool), "multilabel"),
+        ([0.5, 2.0], "regress"),
+        ([[0.5], [2.0]], "regress"),
+        ([[0.5, 7.0], [2.0, 8.0]], "regress"),
+        ([float("nan"), 1.0], "regress"),
+        ([], "classify"),
+    ],
+)
+def test_what_labels_look_like(labels: Any, task: str) -> None:
+    assert labels_task(labels) == task
+
+
+@pytest.mark.parametrize("labels", [[[0.9, 0.1], [0.3, 0.7]], [[3, 4], [5, 6]]])
+def test_labels_that_could_mean_anything(labels: Any) -> None:
+    with pytest.raises(DataError, match=r'could be classes or targets.*task="regress"'):
+        labels_task(labels)
+    pictures = np.zeros((2, 2, 2, 3), np.uint8)
+    assert open_data(pictures, labels, val_share=0, task="regress").task == "regress"
+
+
+def test_values_and_their_names() -> None:
+    rows, names = label_values([1, 2, 3], None, "regress")
+    assert (rows.tolist(), rows.dtype, names) == ([[1], [2], [3]], np.float32, ("target",))
+    assert label_values([[0, 1], [1, 1]], None, "multilabel")[1] == ("0", "1")
+    assert label_values([[0.5, 1]], ["a", "b"], "regress")[1] == ("a", "b")
+    assert label_values(np.array([1, 2.5], object), None, "regress")[0].tolist() == [[1], [2.5]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "task", "message"),
+    [
+        ([], None, "regress", r"numbers; these are \(0,\)"),
+        (["a"], None, "regress", "of type <U1"),
+        (np.zeros((2, 2, 2)), None, "regress", r"these are \(2, 2, 2\)"),
+        ([[1, 2]], ["a"], "regress", "have 2 columns for 1: a"),
+        ([1.0, float("nan")], ["age"], "regress", "age is nan, which is no finite number"),
+        ([1.0, 1e39], ["age"], "regress", "which is no finite number"),
+        ([[0, 1], [0.5, 1]], ["a", "b"], "multilabel", r"a is 0\.5, neither 0 nor 1"),
+    ],
+)
+def test_values_that_are_none(labels: Any, names: Any, task: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        label_values(labels, names, task)
+
+
+def test_arrays_of_values_are_opened() -> None:
+    pictures = np.zeros((4, 2, 2, 3), np.uint8)
+    rows = [[0, 1], [1, 1], [0, 0], [1, 0]]
+    data = open_data(pictures, rows, validation=(pictures[:1], [[1, 1]]), classes=["a", "b"])
+    assert (data.task, data.classes, data.train.labels.tolist()) == ("multilabel", ("a", "b"), rows)
+    assert data.val is not None
+    assert data.val.labels.tolist() == [[1, 1]]
+    with pytest.raises(DataError, match="same value of b"):
+        open_data(pictures, [[0, 1], [1, 1], [0, 1], [1, 1]], classes=["a", "b"])
+    with pytest.raises(DataError, match="neither 0 nor 1"):
+        open_data(pictures, rows, validation=(pictures[:1], [[1, 2]]))

@@ -1,5 +1,6 @@
 """Batches: their order and augmentation are pure functions of the seed, whatever loads them."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +9,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effnet.data.batches import (
-    Batch,
-    epoch_order,
-    evaluation_batches,
-    steps_per_epoch,
-    training_batches,
-)
+from effnet.data.batches import Batch, evaluation_batches, steps_per_epoch, training_batches
+from effnet.data.orders import epoch_order, order_of
 from effnet.data.splits import ArraySplit, FileSplit
-from effnet.data.transforms import Preprocessing, evaluation_transform, training_transform
-from effnet.errors import UsageError
+from effnet.data.transforms import (
+    Picture,
+    Preprocessing,
+    Transform,
+    evaluation_transform,
+    training_transform,
+)
+from effnet.errors import ResourceError, UsageError
 from picture_files import save
 
 PREPROCESSING = Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
 AUGMENTED = training_transform(PREPROCESSING, augment="randaugment", erasing=0.5)
 PLAIN = evaluation_transform(PREPROCESSING)
+
+
+def augmented(_: int) -> Transform:
+    return AUGMENTED
+
+
+def plain(_: int) -> Transform:
+    return PLAIN
 
 
 def split(count: int) -> ArraySplit:
@@ -34,7 +44,7 @@ def run(count: int = 11, workers: int = 0, start_step: int = 0, seed: int = 5) -
     return list(
         training_batches(
             split(count),
-            AUGMENTED,
+            augmented,
             batch=4,
             seed=seed,
             epochs=3,
@@ -78,7 +88,7 @@ def test_where_a_picture_comes_is_even() -> None:
 def test_starting_later_is_skipping(count: int, batch: int, epochs: int, start_step: int) -> None:
     def indices(start: int) -> list[list[int]]:
         batches = training_batches(
-            split(count), PLAIN, batch=batch, seed=1, epochs=epochs, start_step=start
+            split(count), plain, batch=batch, seed=1, epochs=epochs, start_step=start
         )
         return [part.indices.tolist() for part in batches]
 
@@ -105,7 +115,7 @@ def test_augmentation_is_keyed_by_seed_and_epoch_and_picture() -> None:
     alike = ArraySplit(np.repeat(split(1).pictures, 4, 0), np.zeros(4, dtype=np.int64))
     shown: dict[tuple[int, int, int], torch.Tensor] = {}
     for seed in (0, 1):
-        batches = training_batches(alike, AUGMENTED, batch=4, seed=seed, epochs=2)
+        batches = training_batches(alike, augmented, batch=4, seed=seed, epochs=2)
         for epoch, batch in enumerate(batches):
             for index, picture in zip(batch.indices.tolist(), batch.pictures, strict=True):
                 shown[seed, epoch, index] = picture
@@ -171,7 +181,7 @@ def test_unreadable_pictures_are_left_out_and_named(
 def test_an_unreadable_picture_changes_no_other(tmp_path: Path) -> None:
     def shown(damaged: set[int]) -> dict[tuple[int, int], torch.Tensor]:
         data = files(tmp_path, 6, damaged)
-        batches = training_batches(data, AUGMENTED, batch=3, seed=0, epochs=2)
+        batches = training_batches(data, augmented, batch=3, seed=0, epochs=2)
         return {
             (step, index): picture
             for step, batch in enumerate(batches)
@@ -193,3 +203,74 @@ def test_other_errors_are_not_swallowed(workers: int) -> None:
 @pytest.mark.parametrize(("count", "batch", "steps"), [(1, 4, 1), (4, 4, 1), (7, 4, 1), (8, 4, 2)])
 def test_steps_per_epoch(count: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(count, batch) == steps
+
+
+@given(
+    count=st.integers(2, 24),
+    ranks=st.integers(1, 4),
+    share=st.integers(1, 3),
+    start_step=st.integers(0, 5),
+)
+def test_processes_part_each_batch_of_one(
+    count: int, ranks: int, share: int, start_step: int
+) -> None:
+    batch_size = share * ranks
+
+    def indices(rank: int, ranks: int) -> list[list[int]]:
+        batches = training_batches(
+            split(count),
+            plain,
+            batch=batch_size,
+            seed=2,
+            epochs=2,
+            start_step=start_step,
+            rank=rank,
+            ranks=ranks,
+        )
+        return [part.indices.tolist() for part in batches]
+
+    whole = indices(0, 1)
+    parts = [indices(rank, ranks) for rank in range(ranks)]
+    for step, batch in enumerate(whole):
+        assert sorted(i for part in parts for i in part[step]) == sorted(batch)
+        assert all(part[step] == batch[rank::ranks] for rank, part in enumerate(parts))
+
+
+def test_each_epoch_has_its_transform() -> None:
+    small = evaluation_transform(PREPROCESSING.at(4))
+    batches = training_batches(
+        split(4), lambda epoch: small if epoch == 0 else PLAIN, batch=2, seed=0, epochs=2
+    )
+    assert [part.pictures.shape[-1] for part in batches] == [4, 4, 8, 8]
+
+
+def test_a_picture_taken_twice_is_augmented_anew() -> None:
+    rare = ArraySplit(split(8).pictures, np.array([0] * 7 + [1]))
+    batches = training_batches(
+        rare, augmented, batch=8, seed=0, epochs=1, order=order_of(rare, "balanced", 0)
+    )
+    (batch,) = batches
+    again = [p for i, p in zip(batch.indices.tolist(), batch.pictures, strict=True) if i == 7]
+    assert len(again) == 4
+    assert not any(torch.equal(a, b) for n, a in enumerate(again) for b in again[:n])
+
+
+def test_labels_may_be_rows() -> None:
+    rows = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    data = ArraySplit(split(5).pictures, rows)  # type: ignore[arg-type]
+    batches = list(evaluation_batches(data, PLAIN, batch=2))
+    assert torch.equal(torch.cat([part.labels for part in batches]), torch.from_numpy(rows))
+
+
+class Hanging(ArraySplit):
+    def read(self, index: int, at_least: object = None) -> Picture:
+        time.sleep(60)
+        raise AssertionError
+
+
+def test_a_hung_worker_is_told() -> None:
+    data = Hanging(split(4).pictures, split(4).labels)
+    start = time.monotonic()
+    with pytest.raises(ResourceError, match=r"for 1 seconds.*--worker-timeout"):
+        list(training_batches(data, plain, batch=2, seed=0, epochs=1, workers=1, timeout=1.0))
+    assert time.monotonic() - start < 30

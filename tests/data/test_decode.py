@@ -442,9 +442,30 @@ def test_what_the_network_sees_is_near_to_that_of_the_whole_picture() -> None:
     transform = evaluation_transform(preprocessing)
     reduced = decode(content, at_least=preprocessing.resized_side)
     assert reduced.size == (400, 300)
-    difference = transform(reduced) - transform(decode(content))
+    difference = transform(reduced).float() / 255 - transform(decode(content)).float() / 255
     assert difference.abs().mean() < 0.004
     assert difference.abs().max() < 0.03
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_needed_may_depend_on_the_size_as_seen(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(smooth(400, 200), "JPEG", exif=exif)
+    asked: list[tuple[int, int]] = []
+
+    def half(width: int, height: int) -> int:
+        asked.append((width, height))
+        return min(width, height) // 2
+
+    found = decode(content, at_least=half)
+    assert asked == [decode(content).size]
+    assert found.size == (asked[0][0] // 2, asked[0][1] // 2)
+
+
+def test_of_other_formats_nothing_is_asked() -> None:
+    content = encoded(smooth(40, 20), "PNG")
+    assert decode(content, at_least=lambda width, height: 1 // 0).size == (40, 20)
 
 
 def test_grey_jpeg_decoded_smaller_in_colour_and_colour_in_grey() -> None:

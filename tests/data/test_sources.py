@@ -226,7 +226,7 @@ def test_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "flower": "Did you mean 'flowers'",
         tmp_path / "flowerz": f"Did you mean {tmp_path / 'flowers'}",
         tmp_path / "no" / "where": "There is no data set",
-        tmp_path / "list.txt": "neither a folder nor a .csv file",
+        tmp_path / "list.txt": "neither a folder nor a .csv or .tar file",
     }.items():
         with pytest.raises(DataError) as caught:
             open_data(source)

@@ -1,5 +1,6 @@
 """Transforms against torchvision's own, on pictures of all shapes and modes."""
 
+import io
 import tracemalloc
 from dataclasses import replace
 from typing import Any
@@ -9,16 +10,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_image
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode, RandomResizedCrop, v2
 from torchvision.transforms._presets import ImageClassification
 
+from effnet.data import transforms
+from effnet.data.decode import decode
 from effnet.data.transforms import (
     AUGMENTATIONS,
     Preprocessing,
     evaluation_transform,
     mix,
+    random_box,
+    stacked,
     training_transform,
 )
 from effnet.errors import UsageError
@@ -37,6 +42,10 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+def shown(preprocessing: Preprocessing, pixels: torch.Tensor) -> torch.Tensor:
+    return preprocessing.normalised(pixels[None])[0]
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (71, 70), (20, 30), (513, 64)])
 def test_evaluation_is_torchvisions_preset(size: tuple[int, int], interpolation: str) -> None:
@@ -48,7 +57,7 @@ def test_evaluation_is_torchvisions_preset(size: tuple[int, int], interpolation:
         interpolation=InterpolationMode(interpolation),
     )
     found = evaluation_transform(replace(PLAIN, interpolation=interpolation))(photo(*size))
-    torch.testing.assert_close(found, preset(photo(*size)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(shown(PLAIN, found), preset(photo(*size)), rtol=0, atol=1e-5)
 
 
 def test_squash_resizes_to_a_square() -> None:
@@ -61,7 +70,7 @@ def test_squash_resizes_to_a_square() -> None:
         ]
     )
     squash = evaluation_transform(replace(PLAIN, squash=True, crop=1.0))
-    torch.testing.assert_close(squash(photo()), expected(photo()), rtol=0, atol=0)
+    assert torch.equal(shown(PLAIN, squash(photo())), expected(photo()))
 
 
 @given(
@@ -74,9 +83,8 @@ def test_every_shape_gives_the_same_shape(
     for transform in (evaluation_transform(preprocessing), training_transform(preprocessing)):
         found = transform(noise(width, height))
         assert found.shape == (3, resolution, resolution)
-        assert found.dtype == torch.float32
+        assert found.dtype == torch.uint8
         assert type(found) is torch.Tensor
-        assert found.isfinite().all()
 
 
 @pytest.mark.parametrize("squash", [False, True])
@@ -96,7 +104,7 @@ def test_the_middle_of_a_long_picture_is_what_torchvision_sees(size: tuple[int, 
         crop_size=64, resize_size=73, mean=MEAN, std=STD, interpolation=InterpolationMode.BICUBIC
     )
     smooth = photo(*size)
-    found, expected = evaluation_transform(PLAIN)(smooth), preset(smooth)
+    found, expected = shown(PLAIN, evaluation_transform(PLAIN)(smooth)), preset(smooth)
     # Cut before resizing, the picture may lie a fraction of a pixel beside.
     assert (found - expected).abs().mean() < 0.05
 
@@ -117,8 +125,7 @@ def test_grey_picture_for_a_network_of_colour_has_equal_channels() -> None:
 
 def test_colour_picture_for_a_grey_network_is_pillows_grey() -> None:
     transform = evaluation_transform(GREY)
-    difference = transform(photo()) - transform(photo().convert("L"))
-    assert difference.abs().max() <= 2 / 255 / 0.25
+    assert torch.equal(transform(photo()), transform(photo().convert("L")))
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
@@ -126,7 +133,7 @@ def test_tensors_of_other_channels(channels: int) -> None:
     preprocessing = replace(PLAIN, mean=(0.5,) * channels, std=(0.5,) * channels)
     pixels = torch.randint(0, 256, (channels, 64, 64), dtype=torch.uint8)
     whole = evaluation_transform(replace(preprocessing, crop=1.0))
-    torch.testing.assert_close(whole(pixels), (pixels / 255 - 0.5) / 0.5)
+    assert torch.equal(whole(pixels), pixels)
     assert training_transform(preprocessing, erasing=1.0)(pixels).shape == (channels, 64, 64)
 
 
@@ -146,32 +153,151 @@ def seeded(transform: Any, picture: Image.Image, seed: int = 0) -> torch.Tensor:
     return transform(picture)
 
 
-@pytest.mark.parametrize(
-    ("augment", "operation"),
-    [
-        ("none", v2.Identity()),
-        ("randaugment", v2.RandAugment(3, 15)),
-        ("autoaugment", v2.AutoAugment()),
-        ("trivialaugment", v2.TrivialAugmentWide()),
-    ],
-)
-def test_training_is_torchvisions_composition(augment: str, operation: Any) -> None:
-    expected = v2.Compose(
+OPERATIONS = {
+    "none": v2.Identity(),
+    "randaugment": v2.RandAugment(3, 15),
+    "autoaugment": v2.AutoAugment(),
+    "trivialaugment": v2.TrivialAugmentWide(),
+}
+
+
+def torchvisions(augment: str, interpolation: str = "bicubic") -> v2.Compose:
+    mode = InterpolationMode(interpolation)
+    return v2.Compose(
         [
-            v2.RandomResizedCrop(64, (0.2, 1.0), interpolation=InterpolationMode.BICUBIC),
+            v2.RandomResizedCrop(64, (0.2, 1.0), interpolation=mode),
             v2.RandomHorizontalFlip(0.5),
-            operation,
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
-            v2.RandomErasing(0.5),
+            OPERATIONS[augment],
+            v2.PILToTensor(),
+            v2.RandomErasing(0.5, value=[124, 116, 104]),  # MEAN in levels
         ]
     )
+
+
+@pytest.mark.parametrize("augment", OPERATIONS)
+def test_training_is_torchvisions_composition(
+    augment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transforms, "VECTORISED", False)  # then Pillow resizes, as it does there
     found = training_transform(
         PLAIN, crop_scale=(0.2, 1.0), augment=augment, magnitude=15, layers=3, erasing=0.5
     )
     for seed in range(8):
-        assert torch.equal(seeded(found, photo(), seed), seeded(expected, photo(), seed))
+        assert torch.equal(
+            seeded(found, photo(), seed), seeded(torchvisions(augment), photo(), seed)
+        )
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(300, 200), (130, 400), (40, 50)])
+def test_torch_resizes_as_pillow_does(
+    size: tuple[int, int], interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transforms, "VECTORISED", True)
+    found = training_transform(
+        replace(PLAIN, interpolation=interpolation), crop_scale=(0.2, 1.0), erasing=0.5
+    )
+    expected = torchvisions("none", interpolation)
+    for seed in range(8):
+        difference = (
+            seeded(found, photo(*size), seed) - seeded(expected, photo(*size), seed).short()
+        )
+        assert difference.abs().max() <= 1
+        assert (difference != 0).float().mean() < 0.01
+
+
+@given(
+    width=st.integers(1, 700),
+    height=st.integers(1, 700),
+    scale=st.sampled_from([(0.08, 1.0), (0.8, 1.0), (1.0, 1.0), (0.01, 0.02)]),
+    seed=st.integers(0, 10_000),
+)
+def test_boxes_are_torchvisions(
+    width: int, height: int, scale: tuple[float, float], seed: int
+) -> None:
+    picture = torch.empty(1, height, width)
+    torch.manual_seed(seed)
+    top, left, down, across = RandomResizedCrop.get_params(picture, list(scale), [3 / 4, 4 / 3])
+    after = torch.rand(1)
+    torch.manual_seed(seed)
+    box = random_box(width, height, scale)
+    assert box == (left, top, left + across, top + down)
+    assert torch.rand(1) == after
+
+
+@given(
+    width=st.integers(1, 3000),
+    height=st.integers(1, 3000),
+    resolution=st.integers(1, 300),
+    scale=st.sampled_from([(0.08, 1.0), (0.8, 1.0), (0.01, 0.02)]),
+    seed=st.integers(0, 10_000),
+)
+def test_a_crop_keeps_enough_pixels(
+    width: int, height: int, resolution: int, scale: tuple[float, float], seed: int
+) -> None:
+    transform = training_transform(replace(PLAIN, resolution=resolution), crop_scale=scale)
+    torch.manual_seed(seed)
+    side = transform.view().at_least(width, height)
+    torch.manual_seed(seed)
+    left, top, right, bottom = random_box(width, height, scale)
+    assert side <= min(width, height)
+    cropped = min(right - left, bottom - top)
+    assert cropped * side / min(width, height) >= min(cropped, resolution)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_jpeg_decoded_smaller_gives_the_same_crop(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    smooth = photo(1001, 802).filter(ImageFilter.GaussianBlur(20))
+    smooth.save(file, "JPEG", quality=95, exif=exif)
+    transform = training_transform(replace(PLAIN, resolution=48), crop_scale=(0.3, 1.0))
+    sides = set()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        view = transform.view()
+        smaller = decode(file.getvalue(), at_least=view.at_least)
+        sides.add(min(smaller.size))
+        found = view(smaller).float()
+        whole, other = (seeded(transform, decode(file.getvalue()), s) for s in (seed, seed + 1))
+        difference, usual = ((found - x).abs().mean() for x in (whole, other))
+        assert difference < 2 < 10 < usual
+    assert len(sides) > 1
+    assert max(sides) < 802
+
+
+def test_the_randomness_of_a_view_is_that_of_a_call() -> None:
+    transform = training_transform(PLAIN, augment="randaugment", erasing=0.5)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        view = transform.view()
+        view.at_least(*photo().size)
+        assert torch.equal(view(photo()), seeded(transform, photo(), seed))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_normalised_is_torchvisions_normalize(layout: torch.memory_format, channels: int) -> None:
+    mean, std = [0.485, 0.456, 0.406, 0.4][:channels], [0.229, 0.224, 0.225, 0.2][:channels]
+    expected = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+    torch.manual_seed(0)
+    pictures = torch.randint(256, (3, channels, 17, 19), dtype=torch.uint8)
+    before = pictures.contiguous(memory_format=layout)
+    preprocessing = replace(PLAIN, mean=tuple(mean), std=tuple(std))
+    found = preprocessing.normalised(before)
+    assert torch.equal(found, expected(pictures))
+    assert found.is_contiguous(memory_format=layout)
+    assert torch.equal(before, pictures)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_stacked_is_a_batch_with_channels_innermost(channels: int) -> None:
+    torch.manual_seed(0)
+    pictures = list(torch.randint(256, (5, channels, 6, 7), dtype=torch.uint8))
+    found = stacked(pictures)
+    assert torch.equal(found, torch.stack(pictures))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
@@ -194,16 +320,18 @@ def test_share_of_mirrored_pictures(flip: float, share: float) -> None:
     torch.manual_seed(0)
     mirrored = []
     for _ in range(200):
-        left, right = transform(ramp)[0].mean(0)[[0, -1]]
+        left, right = transform(ramp)[0].float().mean(0)[[0, -1]]
         mirrored.append(bool(left < right) != darker_left)
     assert np.mean(mirrored) == pytest.approx(share, abs=0.1)
 
 
-def test_erasing_always_clears_a_rectangle() -> None:
+def test_erasing_always_paints_a_rectangle_in_the_mean_colour() -> None:
     white = Image.new("RGB", (64, 64), "white")
-    whole = training_transform(PLAIN)(white)
-    erased = training_transform(PLAIN, erasing=1.0)(white)
-    assert 0 < (whole != erased).float().mean() < 0.5
+    erased = shown(PLAIN, training_transform(PLAIN, erasing=1.0)(white))
+    painted = (erased.abs() < 0.5 / 255 / min(STD) + 1e-6).all(0)
+    assert 0 < painted.float().mean() < 0.5
+    rows, columns = painted.any(1).sum(), painted.any(0).sum()
+    assert painted.sum() == rows * columns
 
 
 def test_unknown_augmentation_names_the_nearest() -> None:

@@ -3,6 +3,7 @@
 import csv
 import logging
 import signal
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,12 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path, count: int) -> None:
         {"drop_path": None, "dropout": 0.5},
         {"resolution": 24},
         {"warmup_epochs": 9.0},
+        {"clip": 0.1, "accumulate": 3},
+        {"stages": 2, "mixup": 0.2, "augment": "randaugment", "resolution": 32},
+        {"sampling": "balanced", "class_weights": "effective", "logit_adjust": 1.0},
+        {"class_weights": "balanced", "cutmix": 1.0},
+        {"layer_decay": 0.7, "norms": "keep"},
+        {"freeze": "backbone", "unfreeze_every": 0.5},
     ],
     ids=str,
 )
@@ -144,23 +151,75 @@ def test_layout_changes_nothing_but_rounding(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_divergence_leaves_the_last_good_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def spoil(monkeypatch: pytest.MonkeyPatch, steps: Container[int]) -> None:
+    """Make the loss of these steps, counted from 1 over the whole run, no number."""
     learn = Classification.loss
     calls = []
 
-    def loss(self: Classification, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def loss(self: Classification, outputs: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not outputs.requires_grad:  # of the validation
+            return learn(self, outputs, *args, **kwargs)
         calls.append(1)
-        return learn(self, *args, **kwargs) * (float("nan") if len(calls) > 3 else 1)
+        return learn(self, outputs, *args, **kwargs) * (float("nan") if len(calls) in steps else 1)
 
     monkeypatch.setattr(Classification, "loss", loss)
-    with pytest.raises(DivergedError, match=r"step 4\..*last\.ckpt.*lower lr") as caught:
-        fit(tmp_path / "run", checkpoint_seconds=0.0)
+
+
+def content_of(run: Path) -> Any:
+    return read_checkpoint(run / "checkpoints" / "last.ckpt")[1]
+
+
+def test_divergence_leaves_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, range(4, 99))
+    with pytest.raises(DivergedError, match=r"10 steps up to 13 .*last\.ckpt.*lower lr") as caught:
+        fit(tmp_path / "run", epochs=9, batch=2)
     assert caught.value.exit_code == 4
-    _, content = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert content["step"] == 3
+    monkeypatch.undo()
+    content = content_of(tmp_path / "run")
+    assert (content["step"], content["skipped"], content["skipped_in_a_row"]) == (13, 10, 10)
+    spoil(monkeypatch, range(4, 5))
+    stop_after(monkeypatch, 3)
+    with pytest.raises(Interrupted):  # the same three steps, and no more
+        fit(tmp_path / "other", epochs=9, batch=2)
+    other = content_of(tmp_path / "other")
+    for part in ("net", "average"):
+        assert all(torch.equal(t, content[part][n]) for n, t in other[part].items())
+
+
+def test_an_epoch_of_bad_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, range(1, 99))
+    with pytest.raises(DivergedError, match="No step of the epoch had a finite gradient"):
+        fit(tmp_path / "run", batch=24)
+
+
+def test_a_bad_step_is_undone_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, {2, 5})
+    _, history = fit(tmp_path / "run", ema=0.0)
+    content = content_of(tmp_path / "run")
+    assert (content["skipped"], content["skipped_in_a_row"]) == (2, 0)
     assert all(torch.isfinite(tensor).all() for tensor in content["net"].values())
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "step 2 undone" in log
+    assert "step 5 undone" in log
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_a_bad_step_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+    take = loop.Training._step
+
+    def watched(self: loop.Training, batch: Any) -> None:
+        take(self, batch)
+        states.append({n: t.clone() for n, t in self.state.net.state_dict().items()})
+
+    monkeypatch.setattr(loop.Training, "_step", watched)
+    spoil(monkeypatch, {3})
+    fit(tmp_path / "run", epochs=1)
+    before, after = states[1], states[2]
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert any(not torch.equal(tensor, after[name]) for name, tensor in states[3].items())
 
 
 def test_weights_that_leave_the_numbers(tmp_path: Path) -> None:
@@ -250,16 +309,21 @@ def test_events_read_back(tmp_path: Path) -> None:
         )
 
 
-def test_ctrl_c_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGINT)
+def stop_after(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    """Press Ctrl-C during a step."""
     step = loop.Training._step
 
     def press(self: loop.Training, batch: Any) -> None:
         step(self, batch)
-        if self.state.step == 2:
+        if self.state.step == last:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(loop.Training, "_step", press)
+
+
+def test_ctrl_c_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    stop_after(monkeypatch, 2)
     with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'run'}"):
         fit(tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) is before

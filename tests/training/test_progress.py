@@ -19,6 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def run(reporter: ConsoleReporter, clock: list[float], *, epochs: int, steps: int) -> None:
     """Report a run in which a step takes a second and a validation a minute."""
     with reporter:
+        reporter.begin(steps, "accuracy")
         for step in range(1, epochs * steps + 1):
             clock[0] += 1
             if reporter.due(step):
@@ -32,7 +33,7 @@ def run(reporter: ConsoleReporter, clock: list[float], *, epochs: int, steps: in
 def test_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str], clock: list[float]
 ) -> None:
-    run(ConsoleReporter(2, 25, 8), clock, epochs=2, steps=25)
+    run(ConsoleReporter(2, 8), clock, epochs=2, steps=25)
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
@@ -47,7 +48,7 @@ def test_lines_where_there_is_no_terminal(
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
-    run(ConsoleReporter(2, 25, 8, quiet=True), clock, epochs=2, steps=25)
+    run(ConsoleReporter(2, 8, quiet=True), clock, epochs=2, steps=25)
     assert capsys.readouterr() == ("", "")
 
 
@@ -56,7 +57,8 @@ def test_bar_on_a_terminal(
 ) -> None:
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "150")):
         monkeypatch.setenv(name, value)
-    with ConsoleReporter(2, 4, 8) as reporter:
+    with ConsoleReporter(2, 8) as reporter:
+        reporter.begin(4, "accuracy")
         for step in range(1, 5):
             reporter.due(step)
             reporter.step(step, 0.5, 0.25)
@@ -77,10 +79,17 @@ def test_bar_on_a_terminal(
 def test_time_left(
     capsys: pytest.CaptureFixture[str], clock: list[float], seconds: float, shown: str
 ) -> None:
-    reporter = ConsoleReporter(2, 1, 1)
+    reporter = ConsoleReporter(2, 1)
+    reporter.begin(1, "accuracy")
     reporter.due(0)
     clock[0] += max(seconds, 1e-6)  # the first of two equal epochs
     reporter.step(1, 0.5, 0.25)
     capsys.readouterr()
     reporter.epoch(1, {}, "")
     assert shown in capsys.readouterr().err
+
+
+def test_warnings_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    ConsoleReporter(2, 8).tell("Look at this.")
+    ConsoleReporter(2, 8, quiet=True).tell("Look at that.")
+    assert capsys.readouterr().err == "Look at this.\n"

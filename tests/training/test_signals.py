@@ -15,10 +15,10 @@ WISHES = [(signal.SIGINT, Interrupted, 130), (signal.SIGTERM, Preempted, 75)]
 def test_signal_waits_to_be_asked_for(number: int, error: type[Exception], code: int) -> None:
     before = signal.getsignal(number)
     with StopSignals() as signals:
-        signals.raise_if_received("nothing came yet")
+        assert signals.received is None
         signal.raise_signal(number)
         with pytest.raises(error, match=r"a checkpoint was written\. Go on\.") as caught:
-            signals.raise_if_received("Go on.")
+            signals.raise_stopped("Go on.")
     assert getattr(caught.value, "exit_code", None) == code
     assert signal.getsignal(number) is before
 
@@ -42,7 +42,6 @@ def test_other_threads_note_nothing() -> None:
     def work() -> None:
         with StopSignals() as signals:
             found.append(signals.received)
-            signals.raise_if_received("")
 
     before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=work)
@@ -50,3 +49,8 @@ def test_other_threads_note_nothing() -> None:
     thread.join()
     assert found == [None]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_a_signal_of_its_own_a_process_is_preempted() -> None:
+    with pytest.raises(Preempted, match="a checkpoint was written"):
+        StopSignals().raise_stopped("Another process of the group was asked to stop.")

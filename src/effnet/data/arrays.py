@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from effnet.data.splits import Labels
+from effnet.data.targets import task_of, value_problem
 from effnet.errors import DataError
 
+LABELS = "Labels must be (N,) or (N, K)"
 LAYOUT = "Pictures must be (N, H, W, C) or (N, H, W), uint8 or floats in [0, 1] or [0, 255]"
 
 
@@ -74,6 +76,64 @@ def label_indices(
             f"Labels must be in 0..{count - 1}; they are in {indices.min()}..{indices.max()}."
         )
     return indices, tuple(classes) if classes is not None else tuple(map(str, range(count)))
+
+
+def labels_task(labels: ArrayLike) -> str:
+    """Return the task that labels in memory look like.
+
+    Words, whole numbers (N,) and one-hot rows are classes; rows of 0 and 1 that are not one-hot are
+    several labels; other numbers are to be estimated.
+
+    Raises:
+        DataError: rows look like shares of classes, or are whole numbers that could mean anything.
+    """
+    array = _array(labels, LABELS)
+    rows = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+    if not rows.size or rows.dtype.kind not in "iubf" or rows.ndim > 2:
+        return "classify"
+    if rows.ndim == 1:
+        return "classify" if np.equal(rows, np.rint(rows)).all() else "regress"
+    found = task_of(rows)
+    if found == "multilabel":
+        return "classify" if (rows.sum(1) == 1).all() else found
+    doubtful = rows.dtype.kind != "f" or np.allclose(rows.sum(1), 1, atol=1e-3)
+    if doubtful:
+        raise DataError(
+            "The labels are rows of numbers that could be classes or targets: give one-hot rows or "
+            'indices (N,) for classes, or task="regress" for targets.'
+        )
+    return found
+
+
+def label_values(
+    labels: ArrayLike, names: Sequence[str] | None, task: str
+) -> tuple[Labels, tuple[str, ...]]:
+    """Return labels as values (N, K) float32, and the names of their columns.
+
+    Args:
+        labels: numbers (N,) or (N, K); 0 or 1 for several labels.
+        names: of the columns; None numbers them from 0, or calls a single one "target".
+        task: "multilabel" or "regress".
+
+    Raises:
+        DataError: the labels have another form, or a value that does not suit the task.
+    """
+    array = _array(labels, LABELS)
+    if array.dtype.kind == "O":  # pandas keeps mixed columns as objects
+        array = np.asarray(array.tolist())
+    rows = array[:, None] if array.ndim == 1 else array
+    if rows.ndim != 2 or not rows.size or rows.dtype.kind not in "iubf":
+        raise DataError(f"{LABELS}, numbers; these are {array.shape} of type {array.dtype}.")
+    count = rows.shape[1]
+    if names is None:
+        names = ("target",) if count == 1 else tuple(map(str, range(count)))
+    if len(names) != count:
+        raise DataError(f"The labels have {count} columns for {len(names)}: {', '.join(names)}.")
+    for name, column in zip(names, rows.T, strict=True):
+        problems = (value_problem(name, float(value), task) for value in np.unique(column))
+        if problem := next(filter(None, problems), ""):
+            raise DataError(f"The labels cannot be used: {problem}.")
+    return rows.astype(np.float32), tuple(names)
 
 
 def _array(values: ArrayLike, expected: str) -> NDArray[Any]:

@@ -1,8 +1,9 @@
 """Batches of pictures, in an order and with an augmentation that are pure functions of the seed."""
 
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -11,25 +12,35 @@ from torch.utils.data import DataLoader, Dataset
 
 from effnet.data.decode import UnreadablePicture
 from effnet.data.keyed import key
+from effnet.data.orders import Order, order_of
 from effnet.data.splits import Split
-from effnet.data.transforms import Transform
+from effnet.data.transforms import Transform, stacked
 from effnet.errors import ResourceError
 
-ORDER_KEY, AUGMENT_KEY = 2, 3
-"""Set the randomness of the order and of the augmentation apart."""
+AUGMENT_KEY = 3
+"""Sets the randomness of the augmentation apart from all other."""
 
-NOT_AUGMENTED = -1
 
-Place = tuple[int, int]
-"""A picture's place in a run: its epoch, and its index in the split."""
+class Place(NamedTuple):
+    """A picture's place in a run.
+
+    Attributes:
+        number: in the split.
+        epoch: counted from 0; None where nothing is random.
+        turn: how many times the epoch has taken the picture before.
+    """
+
+    number: int
+    epoch: int | None = None
+    turn: int = 0
 
 
 class Batch(NamedTuple):
     """Pictures ready for the network, without those that could not be read.
 
     Attributes:
-        pictures: (N, C, H, W) float32.
-        labels: (N,) class indices.
+        pictures: (N, C, H, W) uint8.
+        labels: (N,) class indices, or (N, K) float32.
         indices: (N,) places in the split.
         unreadable: (name, reason) of each picture left out.
     """
@@ -40,12 +51,6 @@ class Batch(NamedTuple):
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """Return the order (count,) in which an epoch, counted from 0, takes the pictures."""
-    generator = torch.Generator().manual_seed(key(seed, ORDER_KEY, epoch))
-    return torch.randperm(count, generator=generator)
-
-
 def steps_per_epoch(count: int, batch: int) -> int:
     """Return the number of full batches, or 1 where there are too few pictures for one."""
     return max(1, count // batch)
@@ -53,103 +58,131 @@ def steps_per_epoch(count: int, batch: int) -> int:
 
 def training_batches(
     split: Split,
-    transform: Transform,
+    transform: Callable[[int], Transform],
     *,
     batch: int,
     seed: int,
     epochs: int,
+    order: Order | None = None,
     start_step: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
     workers: int = 0,
-    at_least: int | None = None,
+    timeout: float = 0.0,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of a run from a step to its end.
 
     What is left of an epoch after its last full batch is left out; each epoch leaves out others.
-    Neither `workers` nor `start_step` changes a batch, and none before `start_step` is read.
+    Neither `workers` nor `start_step` changes a batch, and none before `start_step` is read. With
+    several processes each yields its own part of every batch.
 
     Args:
         split: the pictures.
-        transform: augments with torch's global generator, which is seeded for each picture.
+        transform: of an epoch, counted from 0: augments with torch's global generator, which is
+            seeded for each picture.
         batch: pictures per batch.
         seed: of order and augmentation.
         epochs: how many.
+        order: of an epoch's pictures; all of them shuffled by default.
         start_step: the first step, counted over all epochs from 0.
-        workers: processes that read and transform.
-        at_least: shorter side in pixels that the transform needs; see `decode`.
+        rank: of this process.
+        ranks: number of processes.
+        workers: processes that read and transform for this one.
+        timeout: seconds without a batch after which the workers count as hung; 0 for never.
 
     Raises:
-        ResourceError: a worker process died.
+        ResourceError: a worker process died or hangs.
     """
-    plan = _Plan(len(split), batch, seed, epochs, start_step)
-    return _load(_Keyed(split, transform, seed, at_least), plan, workers)
+    plan = _Plan(
+        order or order_of(split, "all", seed), len(split), batch, epochs, start_step, rank, ranks
+    )
+    return _load(_Keyed(split, transform, seed), plan, workers, timeout)
 
 
 def evaluation_batches(
-    split: Split,
-    transform: Transform,
-    *,
-    batch: int,
-    workers: int = 0,
-    at_least: int | None = None,
+    split: Split, transform: Transform, *, batch: int, workers: int = 0
 ) -> Generator[Batch, None, None]:
     """Yield all pictures of a split in its order, the last batch being smaller.
 
     Raises:
         ResourceError: a worker process died.
     """
-    places = [(NOT_AUGMENTED, index) for index in range(len(split))]
+    places = [Place(index) for index in range(len(split))]
     groups = [places[start : start + batch] for start in range(0, len(places), batch)]
-    return _load(_Keyed(split, transform, 0, at_least), groups, workers)
+    return _load(_Keyed(split, _Always(transform), 0), groups, workers, 0.0)
 
 
+@dataclass(frozen=True)
 class _Plan:
     """The places of each batch of a run, made as they are needed."""
 
-    def __init__(self, count: int, batch: int, seed: int, epochs: int, start_step: int) -> None:
-        self.count, self.batch, self.seed = count, batch, seed
-        self.steps = steps_per_epoch(count, batch)
-        self.start_step, self.stop_step = start_step, epochs * self.steps
+    order: Order
+    count: int
+    batch: int
+    epochs: int
+    start_step: int
+    rank: int
+    ranks: int
 
     def __iter__(self) -> Iterator[list[Place]]:
-        epoch, first = divmod(self.start_step, self.steps)
-        while epoch * self.steps < self.stop_step:
-            order = epoch_order(self.count, self.seed, epoch).tolist()
-            for step in range(first, self.steps):
-                indices = order[step * self.batch : (step + 1) * self.batch]
-                yield [(epoch, index) for index in indices]
+        steps = steps_per_epoch(self.count, self.batch)
+        epoch, first = divmod(self.start_step, steps)
+        while epoch < self.epochs:
+            places = list(_places(self.order(epoch).tolist(), epoch))
+            for step in range(first, steps):
+                taken = places[step * self.batch : (step + 1) * self.batch]
+                yield taken[self.rank :: self.ranks]
             epoch, first = epoch + 1, 0
 
     def __len__(self) -> int:
-        return max(0, self.stop_step - self.start_step)
+        return max(0, self.epochs * steps_per_epoch(self.count, self.batch) - self.start_step)
+
+
+def _places(order: Sequence[int], epoch: int) -> Iterator[Place]:
+    turns: dict[int, int] = {}
+    for index in order:
+        turn = turns.get(index, 0)
+        turns[index] = turn + 1
+        yield Place(index, epoch, turn)
+
+
+@dataclass(frozen=True)
+class _Always:
+    """The same transform in every epoch."""
+
+    transform: Transform
+
+    def __call__(self, _: int) -> Transform:
+        return self.transform
 
 
 class _Sample(NamedTuple):
     picture: Tensor | None
-    label: int
-    place: int
+    label: Tensor
+    number: int
     problem: tuple[str, str] | None = None
 
 
 class _Keyed(Dataset[_Sample]):
     """Reads and transforms a picture, with the randomness of its place."""
 
-    def __init__(self, split: Split, transform: Transform, seed: int, at_least: int | None) -> None:
+    def __init__(self, split: Split, transform: Callable[[int], Transform], seed: int) -> None:
         self.split, self.transform, self.seed = split, transform, seed
-        self.at_least = at_least
 
     def __getitem__(self, place: Place) -> _Sample:
-        epoch, index = place
-        label = int(self.split.labels[index])
-        with self._randomness(epoch, index):
+        number = place.number
+        label = torch.as_tensor(self.split.labels[number])
+        with self._randomness(place):
+            view = self.transform(place.epoch or 0).view()
             try:
-                return _Sample(self.transform(self.split.read(index, self.at_least)), label, index)
+                return _Sample(view(self.split.read(number, view.at_least)), label, number)
             except UnreadablePicture as error:
-                return _Sample(None, label, index, (error.name, error.reason))
+                return _Sample(None, label, number, (error.name, error.reason))
 
-    def _randomness(self, epoch: int, index: int) -> AbstractContextManager[Any]:
-        if epoch == NOT_AUGMENTED:
+    def _randomness(self, place: Place) -> AbstractContextManager[Any]:
+        if place.epoch is None:
             return nullcontext()
-        return _seeded(key(self.seed, AUGMENT_KEY, epoch, index))
+        return _seeded(key(self.seed, AUGMENT_KEY, place.epoch, place.number, place.turn))
 
 
 class _seeded:  # noqa: N801 - a context manager reads as a word
@@ -166,11 +199,14 @@ class _seeded:  # noqa: N801 - a context manager reads as a word
         torch.set_rng_state(self.before)
 
 
-def _load(dataset: _Keyed, places: Any, workers: int) -> Generator[Batch, None, None]:
+def _load(
+    dataset: _Keyed, places: Any, workers: int, timeout: float
+) -> Generator[Batch, None, None]:
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=places,
         num_workers=workers,
+        timeout=timeout if workers else 0,
         collate_fn=_collate,
         worker_init_fn=_start_worker if workers else None,
         pin_memory=torch.cuda.is_available(),
@@ -181,21 +217,27 @@ def _load(dataset: _Keyed, places: Any, workers: int) -> Generator[Batch, None, 
             batches = iter(loader)
         yield from batches
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader" not in str(error):
             raise
+        timed_out = "timed out" in str(error)
         raise ResourceError(
-            f"A process that loads pictures died ({error}). It may have run out of memory: try "
-            "fewer --workers."
+            f"No picture came from the loading processes for {timeout:g} seconds; a disk or a "
+            "network folder may hang. See --worker-timeout."
+            if timed_out
+            else f"A process that loads pictures died ({error}). It may have run out of memory: "
+            "try fewer --workers."
         ) from error
 
 
 def _collate(samples: Sequence[_Sample]) -> Batch:
-    read = [(s.picture, s.label, s.place) for s in samples if s.picture is not None]
-    pictures = torch.stack([picture for picture, _, _ in read]) if read else torch.empty(0)
+    read = [sample for sample in samples if sample.picture is not None]
+    pictures = [sample.picture for sample in read if sample.picture is not None]
     return Batch(
-        pictures,
-        torch.tensor([label for _, label, _ in read], dtype=torch.int64),
-        torch.tensor([index for _, _, index in read], dtype=torch.int64),
+        stacked(pictures) if pictures else torch.empty(0, dtype=torch.uint8),
+        torch.stack([sample.label for sample in read])
+        if read
+        else torch.empty(0, dtype=torch.int64),
+        torch.tensor([sample.number for sample in read], dtype=torch.int64),
         tuple(sample.problem for sample in samples if sample.problem is not None),
     )
 

@@ -26,7 +26,9 @@ from effnet.data.folders import (
 )
 from effnet.data.library import open_library
 from effnet.data.sources import data_path, is_named, open_data
-from effnet.data.splits import FileSplit, Split
+from effnet.data.splits import FileSplit, Labels, Split
+from effnet.data.targets import NOUNS
+from effnet.data.values import Values, has_values, ranges, scan_values
 from effnet.errors import DataError
 
 ERROR, WARNING = "error", "warning"
@@ -75,12 +77,13 @@ class Report:
 
     Attributes:
         source: what was checked.
-        classes: names, sorted; also those that only some splits have.
-        splits: the pictures by split; labels are indices in `classes`.
+        classes: names, sorted, also those that only some splits have; or the columns of values.
+        splits: the pictures by split; labels are indices in `classes`, or a value of each.
         sizes: (width, height) of the smallest, the median and the largest picture by area, in
             pixels; empty if none could be read.
         kinds: number of pictures of each format and Pillow mode, such as "JPEG RGB".
         findings: errors first.
+        task: "classify", "multilabel" or "regress".
     """
 
     source: str
@@ -89,14 +92,37 @@ class Report:
     sizes: Mapping[str, tuple[int, int]]
     kinds: Mapping[str, int]
     findings: tuple[Finding, ...]
+    task: str = "classify"
+
+    @property
+    def pictures(self) -> dict[str, int]:
+        """Number of pictures by split."""
+        return {name: len(split) for name, split in self.splits.items()}
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of pictures by split and class."""
+        """Number of pictures by split and class, or with each label; empty for targets."""
+        if self.task == "regress":
+            return {}
         return {
             name: dict(zip(self.classes, _per_class(split, len(self.classes)), strict=True))
             for name, split in self.splits.items()
         }
+
+    @property
+    def ranges(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Minimum, mean, standard deviation and maximum by split and target; empty for classes."""
+        if self.task != "regress":
+            return {}
+        return {name: ranges(split.labels, self.classes) for name, split in self.splits.items()}
+
+    def members(self, split: Split, label: int) -> list[int]:
+        """Return the places of a class's or label's pictures; of a target all, by its value."""
+        if split.labels.ndim == 1:
+            return np.flatnonzero(split.labels == label).tolist()
+        column = split.labels[:, label]
+        ordered = self.task == "regress"
+        return (np.argsort(column, kind="stable") if ordered else np.flatnonzero(column)).tolist()
 
     @property
     def unusable(self) -> bool:
@@ -107,8 +133,11 @@ class Report:
         """Return plain values."""
         return {
             "source": self.source,
+            "task": self.task,
             "classes": list(self.classes),
+            "pictures": self.pictures,
             "counts": self.counts,
+            "ranges": self.ranges,
             "sizes": {name: list(size) for name, size in self.sizes.items()},
             "kinds": dict(self.kinds),
             "usable": not self.unusable,
@@ -137,12 +166,17 @@ def check(source: str | Path) -> Report:
     """
     findings: list[Finding] = []
     splits: dict[str, Split] = {}
-    if is_named(source):
+    task = "classify"
+    path = None if is_named(source) else data_path(source)
+    if path is None:
         found = open_library(str(source))
         classes = found.classes
         splits.update(found.splits)
+    elif (found_values := _valued(path)) is not None:
+        values, findings = found_values
+        task, classes = values.task, values.names
+        splits.update(values.splits)
     else:
-        path = data_path(source)
         listings, findings = _listed(path)
         classes = tuple(sorted({name for listing in listings.values() for name in listing}))
         files = {name: to_split(listing, classes) for name, listing in listings.items()}
@@ -151,7 +185,7 @@ def check(source: str | Path) -> Report:
         findings += _ignored(path, files.values()) if path.is_dir() else []
     with ThreadPoolExecutor() as pool:
         looks = {name: _look(split, pool) for name, split in splits.items()}
-    findings += _balance_findings(splits.get("train"), classes)
+    findings += _balance_findings(splits.get("train"), classes, task)
     findings += [
         finding for name, look in looks.items() for finding in _unreadable_findings(name, look)
     ]
@@ -165,7 +199,24 @@ def check(source: str | Path) -> Report:
         sizes=_sizes(looks.values()),
         kinds=dict(sum((look.kinds for look in looks.values()), Counter()).most_common()),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity)),
+        task=task,
     )
+
+
+def _valued(path: Path) -> tuple[Values, list[Finding]] | None:
+    """Return what a CSV file of values holds and what is wrong with it; None for other data."""
+    try:
+        if not path.is_file() or not has_values(path):
+            return None
+        values, problems = scan_values(path)
+    except DataError as error:
+        return Values("multilabel", (), {}), [Finding(ERROR, "layout", str(error))]
+    return values, _line_findings(path, problems)
+
+
+def _line_findings(path: Path, problems: Sequence[str]) -> list[Finding]:
+    wrong = f"{len(problems)} lines of {path} are wrong."
+    return [Finding(ERROR, "lines", wrong, tuple(problems))] if problems else []
 
 
 def _listed(path: Path) -> tuple[dict[str, Listing], list[Finding]]:
@@ -174,8 +225,7 @@ def _listed(path: Path) -> tuple[dict[str, Listing], list[Finding]]:
     try:
         if path.is_file():
             listings, problems = scan_csv(path)
-            wrong = f"{len(problems)} lines of {path} are wrong."
-            return listings, [Finding(ERROR, "lines", wrong, tuple(problems))] if problems else []
+            return listings, _line_findings(path, problems)
         folders = split_folders(path)
         for name, choices in folders.items():
             listings[name] = list_classes(choices[0])
@@ -340,17 +390,19 @@ def _unreadable_findings(name: str, look: _Look) -> Iterator[Finding]:
     )
 
 
-def _balance_findings(train: Split | None, classes: Sequence[str]) -> Iterator[Finding]:
-    if train is None or not len(train):
+def _balance_findings(train: Split | None, classes: Sequence[str], task: str) -> Iterator[Finding]:
+    if train is None or not len(train) or task == "regress":
         return
     counts = {
         name: count
         for name, count in zip(classes, _per_class(train, len(classes)), strict=True)
         if count
     }
+    if not counts:
+        return
     small, large = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
     ratio = counts[large] / counts[small]
-    if ratio >= IMBALANCE:
+    if ratio >= IMBALANCE and task == "classify":
         yield Finding(
             WARNING,
             "imbalance",
@@ -360,13 +412,15 @@ def _balance_findings(train: Split | None, classes: Sequence[str]) -> Iterator[F
     few = [f"{name} ({count})" for name, count in counts.items() if count < FEW]
     if few:
         yield Finding(
-            WARNING, "few", f"Classes of fewer than {FEW} training pictures: {', '.join(few)}."
+            WARNING,
+            "few",
+            f"{NOUNS[task].capitalize()} of fewer than {FEW} training pictures: {', '.join(few)}.",
         )
 
 
 class _Place(NamedTuple):
     split: str
-    label: int
+    label: str
     name: str
 
 
@@ -375,13 +429,13 @@ def _repeated_findings(looks: Mapping[str, _Look], classes: Sequence[str]) -> It
     leaks: list[str] = []
     contradictions: list[str] = []
     pairs: Counter[str] = Counter()
-    for places in _repeated(looks):
+    for places in _repeated(looks, classes):
         splits = list(dict.fromkeys(place.split for place in places))
         if len(splits) > 1:
             pairs.update(f"{one} and {other}" for one, other in combinations(splits, 2))
             leaks.append(" = ".join(f"{place.name} ({place.split})" for place in places))
         if len({place.label for place in places}) > 1:
-            told = " = ".join(f"{place.name} ({classes[place.label]})" for place in places)
+            told = " = ".join(f"{place.name} ({place.label})" for place in places)
             contradictions.append(told)
     if leaks:
         where = ", ".join(f"{count} in {pair}" for pair, count in pairs.most_common())
@@ -392,7 +446,7 @@ def _repeated_findings(looks: Mapping[str, _Look], classes: Sequence[str]) -> It
         yield Finding(WARNING, "two labels", message, tuple(contradictions))
 
 
-def _repeated(looks: Mapping[str, _Look]) -> Iterator[list[_Place]]:
+def _repeated(looks: Mapping[str, _Look], classes: Sequence[str]) -> Iterator[list[_Place]]:
     """Yield the places of each content that is there more than once."""
     names = list(looks)
     parts = [look.readable for look in looks.values()]
@@ -408,10 +462,20 @@ def _repeated(looks: Mapping[str, _Look]) -> Iterator[list[_Place]]:
     for group in np.split(order, borders) if len(borders) + 1 < len(order) else ():
         if len(group) > 1:
             places = [(names[owners[i]], int(indices[i])) for i in group]
+            splits = [(name, looks[name].split, index) for name, index in places]
             yield [
-                _Place(name, int(looks[name].split.labels[index]), looks[name].split.name(index))
-                for name, index in places
+                _Place(name, _told(split.labels, index, classes), split.name(index))
+                for name, split, index in splits
             ]
+
+
+def _told(labels: Labels, index: int, classes: Sequence[str]) -> str:
+    """Return the name of a picture's class, or the values of its labels or targets."""
+    if labels.ndim == 1:
+        return classes[labels[index]]
+    return ", ".join(
+        f"{name} {value:g}" for name, value in zip(classes, labels[index].tolist(), strict=True)
+    )
 
 
 def _sizes(looks: Iterable[_Look]) -> dict[str, tuple[int, int]]:
@@ -424,4 +488,6 @@ def _sizes(looks: Iterable[_Look]) -> dict[str, tuple[int, int]]:
 
 
 def _per_class(split: Split, count: int) -> list[int]:
+    if split.labels.ndim == 2:
+        return split.labels.sum(0).astype(int).tolist()
     return np.bincount(split.labels, minlength=count).tolist()

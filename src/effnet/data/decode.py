@@ -3,13 +3,13 @@
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from effnet.errors import DataError, UsageError
 
@@ -25,6 +25,12 @@ MAX_BYTES = 100_000_000
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name for a picture of so many channels."""
+
+REDUCED = ("JPEG", "MPO")
+"""The formats that Pillow can decode at a fraction of their size."""
+
+AtLeast = int | Callable[[int, int], int]
+"""How long a picture's shorter side must be, in pixels, or what says so of its width and height."""
 
 
 class UnreadablePicture(DataError):
@@ -57,7 +63,7 @@ def decode(
     source: str | Path | bytes,
     *,
     channels: int = 3,
-    at_least: int | None = None,
+    at_least: AtLeast | None = None,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     name: str | None = None,
@@ -70,8 +76,9 @@ def decode(
     Args:
         source: a path, or a file's content.
         channels: 3 for colour, 1 for grey.
-        at_least: the shorter side in pixels that the caller will resize to; a JPEG is then decoded
-            at 1/2, 1/4 or 1/8 of its size where that is enough.
+        at_least: the shorter side in pixels that the caller needs, or a function that says so of
+            the width and height that the picture is seen with; a JPEG is then decoded at 1/2, 1/4
+            or 1/8 of its size where that is enough. The function is called for a JPEG alone.
         max_pixels: limit of width times height, refused before any pixel is decoded.
         max_bytes: limit of the file's size, refused before it is read.
         name: what to call the picture in an error; the path by default.
@@ -86,8 +93,9 @@ def decode(
     if channels not in MODES:
         raise UsageError(f"A picture in a file has 1 or 3 channels, not {channels}.")
     with _reading(source, name, max_pixels, max_bytes) as picture:
-        if at_least is not None:
-            picture.draft(None, (at_least, at_least))
+        if at_least is not None and picture.format in REDUCED:
+            side = at_least if isinstance(at_least, int) else at_least(*_seen_size(picture))
+            picture.draft(None, (side, side))
         picture.load()
         return as_seen(picture, channels)
 
@@ -99,22 +107,31 @@ def read_header(source: str | Path | bytes, *, name: str | None = None) -> Heade
 
 
 def as_seen(picture: Image.Image, channels: int) -> Image.Image:
-    """Return a decoded picture the way a person sees it; see `decode`."""
-    picture = _upright(picture)
+    """Return a picture the way a person sees it; see `decode`."""
+    picture.load()
+    turn = _turn(picture)
+    picture = picture if turn is None else picture.transpose(turn)
     if picture.mode in _WHITE:
         picture = _scaled(picture, _WHITE[picture.mode])
     if picture.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in picture.info:
         coloured = picture.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")
         picture = Image.alpha_composite(white, coloured)
-    return picture.convert(MODES[channels])
+    # Converting to the mode that it has already would copy it.
+    return picture if picture.mode == MODES[channels] else picture.convert(MODES[channels])
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """Return how EXIF says to turn the picture; None where it says nothing."""
     try:
-        return ImageOps.exif_transpose(picture)
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # what a camera wrote beside the pixels may be damaged, the pixels are not
-        return picture
+        return None
+
+
+def _seen_size(picture: Image.Image) -> tuple[int, int]:
+    turned = _turn(picture) in _SIDEWAYS
+    return (picture.height, picture.width) if turned else (picture.width, picture.height)
 
 
 class _Refused(Exception):
@@ -191,3 +208,17 @@ def _scaled(picture: Image.Image, white: float) -> Image.Image:
 
 _WHITE = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535, "I": 65535, "F": 1.0}
 """The modes of more than 8 bits per channel, and the value that white has in each."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each of EXIF's orientations."""
+
+_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+"""The turns that swap width and height."""

@@ -5,6 +5,7 @@ import glob
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ or
     DATA/CLASS/*.jpg"""
 
 PATH_COLUMNS, LABEL_COLUMNS = ("path", "file", "filename", "image"), ("label", "class", "target")
+SPLIT_COLUMN = "split"
 
 MOST_TOLD = 5
 """So many wrong lines of a CSV file are told in one error."""
 
 Listing = dict[str, list[Path]]
 """Pictures by class."""
+
+Row = Mapping[str | Any, str | Any]
+"""A line of a CSV file by column; what is more than the columns is under None."""
 
 
 def read_folder(root: Path) -> dict[str, Listing]:
@@ -107,33 +112,61 @@ def scan_csv(path: Path) -> tuple[dict[str, Listing], list[str]]:
     """
     splits: dict[str, Listing] = {}
     problems = []
+    with csv_rows(path) as rows:
+        columns = rows.fieldnames or []
+        picture, label = (
+            next((name for name in columns if name in known), None)
+            for known in (PATH_COLUMNS, LABEL_COLUMNS)
+        )
+        if picture is None or label is None:
+            raise DataError(
+                f"{path}, line 1: expected the columns path,label (and split, if there are "
+                f"several), not {','.join(columns) or 'nothing'}."
+            )
+        for row in rows:
+            if problem := _row_problem(row, picture, label):
+                problems.append(f"line {rows.line_num}: {problem}")
+                continue
+            split = SPLIT_NAMES[csv_cell(row, SPLIT_COLUMN).lower() or "train"]
+            name = unicodedata.normalize("NFC", csv_cell(row, label))
+            file_path = path.parent / csv_cell(row, picture)
+            splits.setdefault(split, {}).setdefault(name, []).append(file_path)
+    return splits, problems
+
+
+@contextmanager
+def csv_rows(path: Path) -> Iterator["csv.DictReader[str]"]:
+    """Read a CSV file's lines for a while; the columns that we know are named in small letters.
+
+    Raises:
+        DataError: the file cannot be read, also in the middle.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            columns = [name.strip().lower() for name in rows.fieldnames or []]
-            rows.fieldnames = columns
-            picture, label = (
-                next((name for name in columns if name in known), None)
-                for known in (PATH_COLUMNS, LABEL_COLUMNS)
-            )
-            if picture is None or label is None:
-                raise DataError(
-                    f"{path}, line 1: expected the columns path,label (and split, if there are "
-                    f"several), not {','.join(columns) or 'nothing'}."
-                )
-            for row in rows:
-                if problem := _row_problem(row, picture, label):
-                    problems.append(f"line {rows.line_num}: {problem}")
-                    continue
-                split = SPLIT_NAMES[_cell(row, "split").lower() or "train"]
-                name = unicodedata.normalize("NFC", _cell(row, label))
-                file_path = path.parent / _cell(row, picture)
-                splits.setdefault(split, {}).setdefault(name, []).append(file_path)
+            rows.fieldnames = [_column(name) for name in rows.fieldnames or []]
+            yield rows
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}); save it as that.") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"Cannot read {path}: {error}.") from error
-    return splits, problems
+
+
+def csv_cell(row: Row, column: str) -> str:
+    """Return what stands in a column, "" where nothing does."""
+    return (row.get(column) or "").strip()
+
+
+def path_problem(row: Row, picture: str) -> str:
+    """Return what is wrong with a line but for its labels, or ""."""
+    split = csv_cell(row, SPLIT_COLUMN)
+    if any(row.get(None) or ()):
+        return "more fields than columns; a path or label with a comma needs quotes"
+    if not csv_cell(row, picture):
+        return "a path is needed"
+    if split and split.lower() not in SPLIT_NAMES:
+        return f"the split {split!r} is not one of {', '.join(SPLIT_NAMES)}"
+    return ""
 
 
 def to_split(listing: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> FileSplit:
@@ -212,16 +245,13 @@ def _unreadable(error: OSError) -> DataError:
     return DataError(f"Cannot read the folder {error.filename}: {error.strerror}.")
 
 
-def _cell(row: Mapping[str, str | None], column: str) -> str:
-    return (row.get(column) or "").strip()
+def _column(name: str) -> str:
+    word = unicodedata.normalize("NFC", name.strip())
+    known = word.lower() in (*PATH_COLUMNS, *LABEL_COLUMNS, SPLIT_COLUMN)
+    return word.lower() if known else word
 
 
-def _row_problem(row: Mapping[Any, Any], picture: str, label: str) -> str:
-    split = _cell(row, "split")
-    if any(row.get(None) or ()):
-        return "more fields than columns; a path or label with a comma needs quotes"
-    if not _cell(row, picture) or not _cell(row, label):
+def _row_problem(row: Row, picture: str, label: str) -> str:
+    if not csv_cell(row, picture) or not csv_cell(row, label):
         return "a path and a label are needed"
-    if split and split.lower() not in SPLIT_NAMES:
-        return f"the split {split!r} is not one of {', '.join(SPLIT_NAMES)}"
-    return ""
+    return path_problem(row, picture)

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
-from effnet.data.arrays import label_indices, pixels
+from effnet.data.arrays import label_indices, label_values, labels_task, pixels
 from effnet.data.folders import (
     LAYOUT,
     Listing,
@@ -20,7 +20,10 @@ from effnet.data.folders import (
     to_split,
 )
 from effnet.data.library import NAMES, open_library
-from effnet.data.splits import ArraySplit, Split
+from effnet.data.shards import ShardData, open_shards, shard_files
+from effnet.data.splits import ArraySplit, Labels, Split
+from effnet.data.targets import NOUNS, VALUED, require_choice, require_varied, task_of
+from effnet.data.values import has_values, read_values
 from effnet.errors import DataError, UsageError, closest
 
 SPLITS = ("train", "val", "test")
@@ -35,11 +38,14 @@ class DataSet:
     Attributes:
         name: short, for the name of a run.
         source: what a run records of it; see `source_name`.
-        classes: names, fixed by the training split; a label is an index in them.
+        classes: names, fixed by the training split; a label is an index in them, or a row with a
+            value for each.
         train: what is learned from.
         val: what the best model is chosen by; None for none.
         test: what the result is judged by; None for none.
         mirrored: whether a mirror image means the same.
+        task: what the labels ask for: "classify", "multilabel" (0 or 1 for each name) or "regress"
+            (numbers to estimate).
     """
 
     name: str
@@ -49,6 +55,7 @@ class DataSet:
     val: Split | None = None
     test: Split | None = None
     mirrored: bool = True
+    task: str = "classify"
 
 
 def open_data(
@@ -59,35 +66,48 @@ def open_data(
     val_share: float = VAL_SHARE,
     seed: int = 0,
     classes: Sequence[str] | None = None,
+    task: str = "auto",
 ) -> DataSet:
     """Open data in whatever form it comes.
 
     Args:
-        source: a folder with train/ and perhaps val/ and test/; a folder of class folders; a CSV
-            file of path,label[,split]; the name of a data set, such as "digits"; or pictures
-            (N, H, W, C), which need `labels`.
-        labels: integers or strings (N,), or one-hot (N, classes).
+        source: a folder with train/ and perhaps val/ and test/; a folder of class folders; a
+            folder of WebDataset shards, or one or a range of them; a CSV file of
+            path,label[,split], or of path,NAME,NAME,...[,split] with numbers; the name of a data
+            set, such as "digits"; or pictures (N, H, W, C), which need `labels`.
+        labels: integers or strings (N,), or one-hot (N, classes); for several labels 0 or 1 (N, K),
+            for numbers to estimate floats (N,) or (N, K).
         validation: (pictures, labels) to choose by, for pictures in memory.
         val_share: share of the training pictures, the same of each class, that becomes the
             validation split where there is none.
         seed: of that choice.
-        classes: names of the classes, for labels in memory.
+        classes: names of the classes, labels or targets, for labels in memory.
+        task: "classify", "multilabel" or "regress"; "auto" takes what the labels look like: numbers
+            in other columns than label, class or target are several labels if all are 0 or 1, else
+            targets.
 
     Raises:
         DataError: the data is missing or cannot be trained on; the message says what was expected.
-        UsageError: `val_share` is not in [0, 1).
+        UsageError: `val_share` is not in [0, 1), or there is no such task.
     """
+    require_choice(task)
     if not 0 <= val_share < 1:
         raise UsageError(f"val_share must be in [0, 1), not {val_share}.")
     if not isinstance(source, str | Path):
-        found = _from_arrays(source, labels, validation, classes)
+        found = _from_arrays(source, labels, validation, classes, task)
     elif is_named(source):
+        _require_classes_asked(task, source)
         named = open_library(str(source))
         found = DataSet(
-            str(source), str(source), named.classes, mirrored=named.mirrored, **named.splits
+            str(source),
+            str(source),
+            named.classes,
+            mirrored=named.mirrored,
+            task="classify",
+            **named.splits,
         )
     else:
-        found = _from_files(data_path(source))
+        found = _from_files(data_path(source), task)
     if found.val is not None or not val_share:
         return found
     train, val = _held_out(found.train, val_share, seed)
@@ -103,19 +123,21 @@ def open_split(
     val_share: float = VAL_SHARE,
     seed: int = 0,
     trained_on: bool = False,
+    task: str = "classify",
 ) -> Split:
     """Open one split for a model that has its own classes.
 
     Args:
         source: as for `open_data`.
         labels: as for `open_data`.
-        classes: the model's; the labels returned are indices in them.
+        classes: the model's; the labels returned are indices in them, or a value of each.
         split: "train", "val", "test", "all", or "auto": the test split, else the validation split,
             else all. Data without a validation split has the one that `open_data` makes, if
             `trained_on` says that the model was trained on this data.
         val_share: as for `open_data`.
         seed: as for `open_data`.
         trained_on: whether the model was trained on this very source.
+        task: the model's.
 
     Raises:
         UsageError: there is no such split.
@@ -123,7 +145,7 @@ def open_split(
     """
     if split not in CHOICES:
         raise UsageError(f"Unknown split {split!r}.{closest(split, CHOICES)} Known: {CHOICES}.")
-    splits = _all_splits(source, labels, classes)
+    splits = _all_splits(source, labels, classes, task)
     if "val" not in splits and "train" in splits and (trained_on or split == "val"):
         train, val = _held_out(splits["train"], val_share, seed)
         splits |= {"train": train, "val": val} if len(val) else {}
@@ -155,6 +177,8 @@ def data_path(source: str | Path) -> Path:
         DataError: there is none; the message has the closest name.
     """
     path = Path(source)
+    if shard_files(path):
+        return path
     if not path.exists() and path.parent == Path():
         near = closest(str(path), (*NAMES, *(child.name for child in Path().iterdir())))
         raise DataError(
@@ -163,22 +187,29 @@ def data_path(source: str | Path) -> Path:
         )
     require_exists(path)
     if not path.is_dir() and path.suffix.lower() != ".csv":
-        raise DataError(f"{path} is neither a folder nor a .csv file. {LAYOUT}")
+        raise DataError(f"{path} is neither a folder nor a .csv or .tar file. {LAYOUT}")
     return path
 
 
 def _all_splits(
-    source: str | Path | ArrayLike, labels: ArrayLike | None, classes: Sequence[str]
+    source: str | Path | ArrayLike, labels: ArrayLike | None, classes: Sequence[str], task: str
 ) -> dict[str, Split]:
     if not isinstance(source, str | Path):
         if labels is None:
             raise DataError("Pictures in memory need labels to be evaluated.")
-        return {"train": _paired(source, label_indices(labels, classes)[0])}
+        return {"train": _paired(source, _numbers(labels, classes, task)[0])}
     if is_named(source):
+        _require_classes_asked(task, source)
         named = open_library(str(source))
         _require_known(named.classes, classes, str(source))
         return dict(named.splits)
-    listings = _listings(data_path(source))
+    path = data_path(source)
+    if shard_files(path):
+        return _relabelled(open_shards(path), classes, path, task)
+    if path.is_file() and has_values(path, task):
+        return dict(read_values(path, task, classes).splits)
+    _require_classes_asked(task, source)
+    listings = _listings(path)
     for name, listing in listings.items():
         _require_known(_filled(listing), classes, f"{source} ({name})")
     splits: dict[str, Split] = {name: to_split(part, classes) for name, part in listings.items()}
@@ -187,7 +218,64 @@ def _all_splits(
     return splits
 
 
-def _from_files(path: Path) -> DataSet:
+def _relabelled(
+    found: ShardData, classes: Sequence[str], where: Path, task: str
+) -> dict[str, Split]:
+    """Return splits with labels for other classes: all that are used, or the same columns."""
+    for name, split in found.splits.items():
+        _require_form(split.labels, task, where)
+        if task not in VALUED:
+            _require_known(found.used(name), classes, f"{where} ({name})")
+    if task not in VALUED:
+        return {name: found.relabelled(name, classes) for name in found.splits}
+    missing = [name for name in classes if name not in found.classes]
+    if missing:
+        raise DataError(
+            f"{where} has no column {', '.join(missing)}, which the model answers. Columns: "
+            f"{', '.join(found.classes)}."
+        )
+    columns = [found.classes.index(name) for name in classes]
+    return {
+        name: replace(split, labels=split.labels[:, columns])
+        for name, split in found.splits.items()
+    }
+
+
+def _from_shards(path: Path, asked: str) -> DataSet:
+    found = open_shards(path)
+    if "train" not in found.splits:
+        raise DataError(f"{path} has no tars for train, only for {', '.join(found.splits)}.")
+    every, training = [split.labels for split in found.splits.values()], found.splits["train"]
+    looks = "classify" if training.labels.ndim == 1 else task_of(np.concatenate(every))
+    task = looks if asked == "auto" else asked
+    for labels in every:
+        _require_form(labels, task, path)
+    used = found.used("train")
+    if task in VALUED:
+        require_varied(training.labels, used, str(path))
+    elif len(used) == 1:
+        raise DataError(f"{path} has only one class for train, {used[0]}; two are needed.")
+    name = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
+    return DataSet(
+        name, source_name(path), found.classes, mirrored=found.mirrored, task=task, **found.splits
+    )
+
+
+def _from_values(path: Path, task: str) -> DataSet:
+    found = read_values(path, task)
+    if "train" not in found.splits:
+        raise DataError(f"{path} has no line of the split train.")
+    require_varied(found.splits["train"].labels, found.names, str(path))
+    splits: dict[str, Any] = dict(found.splits)
+    return DataSet(path.stem, source_name(path), found.names, task=found.task, **splits)
+
+
+def _from_files(path: Path, task: str) -> DataSet:
+    if shard_files(path):
+        return _from_shards(path, task)
+    if path.is_file() and has_values(path, task):
+        return _from_values(path, task)
+    _require_classes_asked(task, path)
     listings = _listings(path)
     training = listings.get("train", {})
     classes = tuple(sorted(training))
@@ -237,17 +325,29 @@ def _from_arrays(
     labels: ArrayLike | None,
     validation: tuple[ArrayLike, ArrayLike] | None,
     classes: Sequence[str] | None,
+    task: str,
 ) -> DataSet:
     if labels is None:
         raise DataError("Pictures in memory need labels: fit(pictures, labels).")
-    indices, names = label_indices(labels, classes)
-    train = _paired(pictures, indices)
-    if len(names) < 2 or len(np.unique(indices)) < 2:
-        raise DataError(f"The labels are of only one class, {names[indices[0]]}; two are needed.")
+    task = labels_task(labels) if task == "auto" else task
+    numbers, names = _numbers(labels, classes, task)
+    train = _paired(pictures, numbers)
+    if task in VALUED:
+        require_varied(numbers, names, "The array of labels")
+    elif len(names) < 2 or len(np.unique(numbers)) < 2:
+        raise DataError(f"The labels are of only one class, {names[numbers[0]]}; two are needed.")
     if validation is None:
-        return DataSet("array", "array", names, train)
-    val = _paired(validation[0], label_indices(validation[1], names)[0])
-    return DataSet("array", "array", names, train, val)
+        return DataSet("array", "array", names, train, task=task)
+    val = _paired(validation[0], _numbers(validation[1], names, task)[0])
+    return DataSet("array", "array", names, train, val, task=task)
+
+
+def _numbers(
+    labels: ArrayLike, names: Sequence[str] | None, task: str
+) -> tuple[Labels, tuple[str, ...]]:
+    if task in VALUED:
+        return label_values(labels, names, task)
+    return label_indices(labels, names)
 
 
 def _paired(pictures: ArrayLike, indices: Any) -> ArraySplit:
@@ -260,14 +360,16 @@ def _paired(pictures: ArrayLike, indices: Any) -> ArraySplit:
 def _held_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Part a split in two with the same share of each class, but at least one picture of each.
 
-    A class of a single picture stays in training, and a share of 0 holds nothing out.
+    A class of a single picture stays in training, and a share of 0 holds nothing out. Pictures with
+    values (N, K) are drawn as if of one class.
     """
     generator = np.random.default_rng(seed)
     held: list[int] = []
     if not share:
         return split, split.subset(held)
-    for label in np.unique(split.labels):
-        places = np.flatnonzero(split.labels == label)
+    labels = split.labels if split.labels.ndim == 1 else np.zeros(len(split))
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
         count = min(len(places) - 1, max(1, round(share * len(places))))
         held += generator.permutation(places)[:count].tolist()
     kept = np.setdiff1d(np.arange(len(split)), held).tolist()
@@ -283,3 +385,20 @@ def _require_known(
             f"{where} has classes that the training data does not: {', '.join(unknown)}. "
             f"Training data: {', '.join(known)}. Here: {', '.join(sorted(found))}."
         )
+
+
+def _require_classes_asked(task: str, source: str | Path) -> None:
+    if task in VALUED:
+        raise DataError(
+            f"{source} has classes, not {NOUNS[task]}: those come in a CSV file with the columns "
+            "path,NAME,NAME,... of numbers."
+        )
+
+
+def _require_form(labels: Labels, task: str, where: Path) -> None:
+    """Raise DataError unless labels of shards are what a task learns from."""
+    if (labels.ndim == 2) != (task in VALUED):
+        held = "numbers" if labels.ndim == 2 else "classes"
+        raise DataError(f"The labels of {where} are {held}, not {NOUNS[task]}.")
+    if task == "multilabel" and task_of(labels) != task:
+        raise DataError(f"The labels of {where} are not all 0 or 1.")

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from effnet.data.decode import MODES, UnreadablePicture, as_seen, decode
+from effnet.data.decode import MODES, AtLeast, UnreadablePicture, as_seen, decode
 from effnet.data.transforms import Picture
 
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]
+"""Class indices (N,) int64, or a value of each output (N, K) float32."""
 
 
 @runtime_checkable
@@ -20,13 +21,13 @@ class Split(Protocol):
     """Pictures with labels, before any transform.
 
     Attributes:
-        labels: (N,) class indices.
+        labels: (N,) class indices, or values (N, K).
         in_memory: whether reading costs neither a file nor decoding.
     """
 
     @property
     def labels(self) -> Labels:
-        """Class indices (N,)."""
+        """Class indices (N,) int64, or a value of each output (N, K) float32."""
         ...
 
     @property
@@ -40,7 +41,7 @@ class Split(Protocol):
         """Name a picture for people: its path, or its place."""
         ...
 
-    def read(self, index: int, at_least: int | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
         """Return a picture; see `decode` for `at_least`. Raises UnreadablePicture."""
         ...
 
@@ -63,7 +64,7 @@ class FileSplit:
     def name(self, index: int) -> str:
         return str(self.paths[index])
 
-    def read(self, index: int, at_least: int | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
         return decode(self.paths[index], at_least=at_least)
 
     def subset(self, indices: Sequence[int]) -> "FileSplit":
@@ -84,7 +85,7 @@ class ArraySplit:
     def name(self, index: int) -> str:
         return f"picture {index} of the array"
 
-    def read(self, index: int, at_least: int | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
         return picture_of(self.pictures[index])
 
     def subset(self, indices: Sequence[int]) -> "ArraySplit":
@@ -106,7 +107,7 @@ class LibrarySplit:
     def name(self, index: int) -> str:
         return f"{type(self.items).__name__} {self.places[index]}"
 
-    def read(self, index: int, at_least: int | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
         try:
             picture: Image.Image = self.items[self.places[index]][0]
         except Exception as error:  # damaged files make Pillow's codecs raise all kinds

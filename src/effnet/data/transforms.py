@@ -1,10 +1,15 @@
-"""From a decoded picture to the network's input, for evaluation and, augmented, for training."""
+"""From a decoded picture to the network's input, for evaluation and, augmented, for training.
 
+Pictures stay uint8 all the way, a quarter of the bytes for a worker process to send; a whole batch
+becomes float32 at once, on the network's device (`Preprocessing.normalised`).
+"""
+
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,7 +20,12 @@ from effnet.data.decode import MODES
 from effnet.errors import UsageError, closest
 
 Picture = Image.Image | Tensor
-Transform = Callable[[Picture], Tensor]
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
 
 INTERPOLATIONS = {
     "bilinear": InterpolationMode.BILINEAR,
@@ -24,6 +34,14 @@ INTERPOLATIONS = {
 
 LONGEST = 8
 """Of a picture that is longer, in widths, only the middle is resized for a centre crop."""
+
+RATIO = (3 / 4, 4 / 3)
+"""Width over height of the narrowest and the widest random crop."""
+
+_LOG_RATIO: list[float] = torch.tensor(RATIO).log().tolist()
+
+VECTORISED = "AVX" in torch.backends.cpu.get_cpu_capability()
+"""Whether torch resizes uint8 quicker than Pillow: four times with AVX2, else only half as fast."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,24 @@ class Preprocessing:
         """The picture's shorter side in pixels after resizing, before the crop."""
         return round(self.resolution / self.crop)
 
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """Return what a network takes, float32, of a batch of uint8 pictures (N, C, H, W).
+
+        The memory layout stays.
+        """
+        mean, std = (
+            torch.tensor(values).to(pictures.device, non_blocking=True)
+            for values in (self.mean, self.std)
+        )
+        if not pictures.is_contiguous(memory_format=torch.channels_last):
+            floats = pictures.float()
+            return floats.mul_(1 / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
+        # Here three channels lie innermost: whole rows spare the CPU loops of three steps.
+        width = pictures.shape[3]
+        rows = pictures.permute(0, 2, 3, 1).flatten(2).float()
+        rows.mul_(1 / 255).sub_(mean.repeat(width)).div_(std.repeat(width))
+        return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
+
     def at(self, resolution: int) -> Self:
         """Return the same preprocessing at another resolution in pixels."""
         return replace(self, resolution=resolution)
@@ -106,7 +142,145 @@ class Preprocessing:
             raise UsageError(f"This preprocessing cannot be: {error}.") from error
 
 
-AUGMENTATIONS: dict[str, Callable[[int, int], Sequence[Callable[..., Any]]]] = {
+class View(Protocol):
+    """One picture's way to the network's input; what is drawn at random is drawn once."""
+
+    def at_least(self, width: int, height: int) -> int:
+        """Return how long the shorter side of a picture of this size must be; see `decode`."""
+        ...
+
+    def __call__(self, picture: Picture) -> Tensor:
+        """Return the input, uint8 (C, H, W), from the picture or a smaller copy of it."""
+        ...
+
+
+class Transform(Protocol):
+    """From pictures to the network's input."""
+
+    def view(self) -> View:
+        """Return the way of a picture that is still to be read."""
+        ...
+
+    def __call__(self, picture: Picture) -> Tensor:
+        """Return the input, uint8 (C, H, W), from a picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvaluationTransform:
+    """Resizes, and keeps the centre; nothing is random."""
+
+    preprocessing: Preprocessing
+
+    def view(self) -> View:
+        return self
+
+    def at_least(self, width: int, height: int) -> int:
+        return self.preprocessing.resized_side
+
+    def __call__(self, picture: Picture) -> Tensor:
+        wanted = self.preprocessing
+        mode = INTERPOLATIONS[wanted.interpolation]
+        picture = _with_channels(picture, wanted.channels)
+        if wanted.squash:
+            sides = [wanted.resolution, wanted.resolution]
+            return _pixels(F.resize(picture, sides, mode, antialias=True))
+        resized = F.resize(_trim(picture), [wanted.resized_side], mode, antialias=True)
+        return _pixels(F.center_crop(resized, [wanted.resolution]))
+
+
+@dataclass(frozen=True)
+class TrainingTransform:
+    """Crops, mirrors and changes at random.
+
+    Attributes:
+        preprocessing: gives resolution, interpolation and mean.
+        crop_scale: smallest and largest share of the picture's area that a crop keeps.
+        flip: chance of mirroring.
+        changes: random changes of a whole Pillow picture.
+        erasing: chance of painting a rectangle in the mean colour.
+    """
+
+    preprocessing: Preprocessing
+    crop_scale: tuple[float, float]
+    flip: float
+    changes: Sequence[Callable[[Picture], Picture]]
+    erasing: float
+
+    def view(self) -> View:
+        return _RandomView(self)
+
+    def __call__(self, picture: Picture) -> Tensor:
+        return self.view()(picture)
+
+    def finished(self, pixels: Tensor) -> Tensor:
+        """Return a cropped and resized picture after all other changes."""
+        if self.flip and torch.rand(1) < self.flip:
+            pixels = pixels.flip(-1)
+        if self.changes:
+            picture: Picture = _pillow(pixels)
+            for change in self.changes:
+                picture = change(picture)
+            pixels = _pixels(picture)
+        if self.erasing:
+            colour = [round(255 * value) for value in self.preprocessing.mean]
+            pixels = v2.RandomErasing(self.erasing, value=colour)(pixels)
+        return pixels
+
+
+@dataclass
+class _RandomView:
+    """A crop, drawn as soon as the picture's size is known: before a JPEG is decoded."""
+
+    transform: TrainingTransform
+    drawn: tuple[Size, Box] | None = None
+
+    def at_least(self, width: int, height: int) -> int:
+        left, top, right, bottom = self._box_of((width, height))
+        times = min(right - left, bottom - top) // self.transform.preprocessing.resolution
+        return math.ceil(min(width, height) / max(1, times))
+
+    def __call__(self, picture: Picture) -> Tensor:
+        wanted = self.transform.preprocessing
+        picture = _with_channels(picture, wanted.channels)
+        height, width = F.get_size(picture)
+        crop = _cut(picture, self._box_of((width, height)))
+        return self.transform.finished(_square(crop, wanted.resolution, wanted.interpolation))
+
+    def _box_of(self, size: Size) -> Box:
+        """Draw the box, or return the one drawn, in a copy of the picture of this size."""
+        if self.drawn is None:
+            self.drawn = size, random_box(*size, self.transform.crop_scale)
+        whole, box = self.drawn
+        return box if size == whole else _rescaled(box, whole, size)
+
+
+def random_box(width: int, height: int, scale: tuple[float, float]) -> Box:
+    """Draw the box of a random crop with torch's global generator.
+
+    It is the box that torchvision's RandomResizedCrop draws from the same seed.
+
+    Args:
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        scale: smallest and largest share of the picture's area.
+    """
+    for _ in range(10):
+        area = width * height * torch.empty(1).uniform_(*scale).item()
+        shape = torch.empty(1).uniform_(*_LOG_RATIO).exp().item()
+        across, down = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < across <= width and 0 < down <= height:
+            top = int(torch.randint(0, height - down + 1, (1,)))
+            left = int(torch.randint(0, width - across + 1, (1,)))
+            return left, top, left + across, top + down
+    # Too long a picture for most boxes: the middle of it, as wide or narrow as is allowed.
+    across = min(width, round(height * RATIO[1]))
+    down = min(height, round(width / RATIO[0]))
+    left, top = (width - across) // 2, (height - down) // 2
+    return left, top, left + across, top + down
+
+
+AUGMENTATIONS: dict[str, Callable[[int, int], Sequence[Callable[[Picture], Picture]]]] = {
     "none": lambda layers, magnitude: [],
     "randaugment": lambda layers, magnitude: [v2.RandAugment(layers, magnitude)],
     "autoaugment": lambda layers, magnitude: [v2.AutoAugment()],
@@ -115,16 +289,8 @@ AUGMENTATIONS: dict[str, Callable[[int, int], Sequence[Callable[..., Any]]]] = {
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the transform from a picture to float32 (channels, resolution, resolution)."""
-    mode = INTERPOLATIONS[preprocessing.interpolation]
-    side = preprocessing.resolution
-    shaping: list[Callable[..., Any]]
-    if preprocessing.squash:
-        shaping = [v2.Resize((side, side), interpolation=mode, antialias=True)]
-    else:
-        resize = v2.Resize(preprocessing.resized_side, interpolation=mode, antialias=True)
-        shaping = [_trim, resize, v2.CenterCrop(side)]
-    return v2.Compose([_channels(preprocessing), *shaping, *_numbers(preprocessing)])
+    """Return the transform from a picture to uint8 (channels, resolution, resolution)."""
+    return EvaluationTransform(preprocessing)
 
 
 def training_transform(
@@ -140,13 +306,13 @@ def training_transform(
     """Return the augmenting transform, whose randomness is torch's global generator.
 
     Args:
-        preprocessing: gives resolution, interpolation, mean and std.
+        preprocessing: gives resolution, interpolation and mean.
         crop_scale: smallest and largest share of the picture's area that a random crop keeps.
         flip: chance of mirroring.
         augment: key of `AUGMENTATIONS`.
         magnitude: strength of RandAugment, 0 to 30.
         layers: RandAugment's operations per picture.
-        erasing: chance of erasing a rectangle.
+        erasing: chance of painting a rectangle in the mean colour.
 
     Raises:
         UsageError: there is no such augmentation, or not for so many channels.
@@ -161,22 +327,16 @@ def training_transform(
             f"{augment} works on pictures of 1 or 3 channels, not {preprocessing.channels}; "
             "choose the augmentation none."
         )
-    crop = v2.RandomResizedCrop(
-        preprocessing.resolution,
-        scale=crop_scale,
-        interpolation=INTERPOLATIONS[preprocessing.interpolation],
-        antialias=True,
-    )
-    return v2.Compose(
-        [
-            _channels(preprocessing),
-            crop,
-            *([v2.RandomHorizontalFlip(flip)] if flip else []),
-            *AUGMENTATIONS[augment](layers, magnitude),
-            *_numbers(preprocessing),
-            *([v2.RandomErasing(erasing)] if erasing else []),
-        ]
-    )
+    changes = AUGMENTATIONS[augment](layers, magnitude)
+    return TrainingTransform(preprocessing, crop_scale, flip, changes, erasing)
+
+
+def stacked(pictures: Sequence[Tensor]) -> Tensor:
+    """Return pictures (C, H, W) as a batch (N, C, H, W) whose channels lie innermost in memory.
+
+    That is how pictures come, and what most networks are quickest with.
+    """
+    return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
 
 
 def mix(
@@ -219,25 +379,54 @@ def _trim(picture: Picture) -> Picture:
     return trimmed
 
 
-def _channels(preprocessing: Preprocessing) -> Callable[[Picture], Picture]:
-    channels = preprocessing.channels
-    changes = {1: v2.Grayscale(1), 3: v2.RGB()}
-    require = partial(_require_channels, channels=channels)
-    return v2.Compose([require, changes.get(channels, v2.Identity())])
-
-
-def _require_channels(picture: Picture, channels: int) -> Picture:
+def _with_channels(picture: Picture, channels: int) -> Picture:
+    if isinstance(picture, Image.Image) and channels in MODES:
+        return picture if picture.mode == MODES[channels] else picture.convert(MODES[channels])
     found = F.get_num_channels(picture)
-    convertible = isinstance(picture, Image.Image) or found in MODES
-    if found == channels or (channels in MODES and convertible):
+    if found == channels:
         return picture
-    raise UsageError(f"The network takes {channels} channels, but a picture has {found}.")
+    if channels not in MODES or found not in MODES:
+        raise UsageError(f"The network takes {channels} channels, but a picture has {found}.")
+    change = F.rgb_to_grayscale if channels == 1 else F.grayscale_to_rgb
+    changed: Picture = change(picture)
+    return changed
 
 
-def _numbers(preprocessing: Preprocessing) -> list[Callable[..., Any]]:
-    return [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
-        v2.ToPureTensor(),
-    ]
+def _pixels(picture: Picture) -> Tensor:
+    """Return uint8 (C, H, W); of a Pillow picture the channels lie innermost in memory."""
+    if isinstance(picture, Tensor):
+        return picture
+    values = torch.from_numpy(np.array(picture))
+    return (values if values.ndim == 3 else values[:, :, None]).permute(2, 0, 1)
+
+
+def _pillow(pixels: Tensor) -> Image.Image:
+    values = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+
+
+def _rescaled(box: Box, whole: Size, size: Size) -> Box:
+    left, top, right, bottom = (
+        round(place * size[i % 2] / whole[i % 2]) for i, place in enumerate(box)
+    )
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _cut(picture: Picture, box: Box) -> Picture:
+    left, top, right, bottom = box
+    if isinstance(picture, Tensor):
+        return picture[:, top:bottom, left:right]
+    return picture.crop(box)
+
+
+def _square(picture: Picture, side: int, interpolation: str) -> Tensor:
+    """Resize to a square, antialiased; Pillow and torch differ in few values, and by one level."""
+    if isinstance(picture, Image.Image) and not VECTORISED:
+        method = Image.Resampling[interpolation.upper()]
+        return _pixels(picture.resize((side, side), method))
+    # The strides of a batch of one: those that `_pixels(picture)[None]` has hide the layout.
+    batch = _pixels(picture).permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+    resized: Tensor = torch.nn.functional.interpolate(
+        batch, (side, side), mode=interpolation, antialias=True
+    )
+    return resized[0]

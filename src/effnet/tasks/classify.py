@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,12 @@ class Classification:
 
     name = "classify"
     monitor = "accuracy"
-    """The figure of `figures` by which the best model is kept; higher is better."""
+    running = "accuracy"
+    exclusive = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
 
     def mixed(
         self, pictures: Tensor, labels: Tensor, *, mixup: float, cutmix: float
@@ -31,7 +37,7 @@ class Classification:
 
         Args:
             pictures: (N, C, H, W).
-            labels: (N,) class indices.
+            labels: (N,) class indices, or shares of each class (N, classes).
             mixup: alpha; 0 for none.
             cutmix: alpha; 0 for none. With both, each batch gets one of them.
 
@@ -40,16 +46,30 @@ class Classification:
         """
         if not (mixup or cutmix):
             return pictures, labels
-        shares = F.one_hot(labels, len(self.classes)).to(pictures.dtype)
+        whole = F.one_hot(labels, len(self.classes)) if labels.ndim == 1 else labels
+        shares = whole.to(pictures.dtype)
         return mix(pictures, shares, mixup=mixup, cutmix=cutmix)
 
-    def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy of logits (N, classes) to labels (N,) or shares (N, classes)."""
-        return F.cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
+    def loss(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        smoothing: float = 0.0,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Mean cross-entropy of logits (N, classes) to labels (N,) or shares (N, classes).
+
+        With `weights` (classes,) a class's part of the loss counts so many times.
+        """
+        if weights is not None and targets.ndim == 1:  # else torch divides by the weights' sum
+            targets = F.one_hot(targets, len(self.classes)).to(outputs.dtype)
+        return F.cross_entropy(outputs.float(), targets, weights, label_smoothing=smoothing)
 
     def correct(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Count the pictures whose highest logit is their label's."""
-        return (outputs.argmax(1) == labels).sum()
+        """Count the pictures whose highest logit is their label's, or their highest share's."""
+        indices = labels if labels.ndim == 1 else labels.argmax(1)
+        return (outputs.argmax(1) == indices).sum()
 
     def figures(self, outputs: Tensor, labels: Tensor) -> Mapping[str, float]:
         """Return the figures watched during training, over a whole split."""
@@ -61,3 +81,6 @@ class Classification:
     def decode(self, outputs: Tensor) -> Tensor:
         """Turn logits (N, classes) into probabilities (N, classes), float32."""
         return torch.softmax(outputs.float(), 1)
+
+    def show(self, value: float) -> str:
+        return f"{value:.2%}"

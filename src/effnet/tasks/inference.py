@@ -42,15 +42,15 @@ def collect_outputs(
 ) -> Outputs:
     """Run `net` in evaluation mode over a whole split; its mode is put back afterwards."""
     transform = evaluation_transform(preprocessing)
-    batches = evaluation_batches(
-        split, transform, batch=batch, workers=workers, at_least=preprocessing.resized_side
-    )
+    batches = evaluation_batches(split, transform, batch=batch, workers=workers)
     outputs, labels, indices = [], [], []
     unreadable: list[tuple[str, str]] = []
     for part in batches:
         unreadable += part.unreadable
         if len(part.labels):
-            outputs.append(run(net, part, precision=precision, channels_last=channels_last))
+            outputs.append(
+                run(net, part, preprocessing, precision=precision, channels_last=channels_last)
+            )
             labels.append(part.labels)
             indices.append(part.indices)
     if not outputs:
@@ -62,13 +62,18 @@ def collect_outputs(
 
 @torch.inference_mode()
 def run(
-    net: nn.Module, batch: Batch, *, precision: str = "auto", channels_last: bool = True
+    net: nn.Module,
+    batch: Batch,
+    preprocessing: Preprocessing,
+    *,
+    precision: str = "auto",
+    channels_last: bool = True,
 ) -> Tensor:
     """Return the outputs (N, ...) of one batch in evaluation mode, float32 on the CPU."""
     device = next(net.parameters()).device
     with evaluating(net), autocast(device, precision):
         pictures = batch.pictures.to(device, memory_format=memory_format(channels_last))
-        outputs: Tensor = net(pictures)
+        outputs: Tensor = net(preprocessing.normalised(pictures))
     return outputs.float().cpu()
 
 

@@ -13,11 +13,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from effnet.errors import DivergedError, ModelFileError, UsageError
 from effnet.files import atomic_path
+from effnet.nets.network import EfficientNet
 from effnet.training.job import Job
 from effnet.training.optim import build_average, build_optimizer
 from effnet.training.recipe import Recipe
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass
@@ -34,9 +35,11 @@ class State:
         best: the highest monitored figure so far.
         best_epoch: the epoch it was reached in, counted from 1; 0 for none yet.
         unreadable: names of the training pictures that could not be read.
+        skipped: steps undone because their gradient was no number.
+        skipped_in_a_row: how many of them were the last steps.
     """
 
-    net: nn.Module
+    net: EfficientNet
     average: AveragedModel | None
     optimizer: Optimizer
     totals: Tensor
@@ -45,9 +48,11 @@ class State:
     best: float = float("-inf")
     best_epoch: int = 0
     unreadable: set[str] = field(default_factory=set)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
 
     @classmethod
-    def start(cls, net: nn.Module, recipe: Recipe) -> Self:
+    def start(cls, net: EfficientNet, recipe: Recipe) -> Self:
         """Return the state before the first step of a net that is on its device."""
         return cls(
             net=net,
@@ -86,6 +91,8 @@ def write_checkpoint(path: Path, state: State, job: Job) -> None:
         "best": state.best,
         "best_epoch": state.best_epoch,
         "unreadable": sorted(state.unreadable),
+        "skipped": state.skipped,
+        "skipped_in_a_row": state.skipped_in_a_row,
     }
     with atomic_path(path) as temporary:
         try:
@@ -131,6 +138,8 @@ def restore(state: State, content: Mapping[str, Any]) -> None:
     state.best = content["best"]
     state.best_epoch = content["best_epoch"]
     state.unreadable = set(content["unreadable"])
+    state.skipped = content["skipped"]
+    state.skipped_in_a_row = content["skipped_in_a_row"]
 
 
 def require_same(job: Job, checkpoint: Job, where: Path) -> None:

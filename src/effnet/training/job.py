@@ -4,7 +4,7 @@ import hashlib
 import os
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from effnet.data.splits import Split
 from effnet.data.transforms import Preprocessing
 from effnet.errors import DataError
 from effnet.nets.spec import Spec
+from effnet.tasks.task import measured_settings
 from effnet.training.recipe import Recipe
 
 MOST_WORKERS = 8
@@ -38,6 +39,8 @@ class Job:
         data: what `open_data` was given, for people and for repeating the run.
         fingerprint: a hash of the pictures to learn from and to choose by; see `fingerprint`.
         weights: path of the model file that it started from; None for random weights.
+        task: what is learned: "classify", "multilabel" or "regress".
+        task_settings: what else the task must know to read the outputs; plain values.
     """
 
     spec: Spec
@@ -48,6 +51,8 @@ class Job:
     data: str
     fingerprint: str
     weights: str | None = None
+    task: str = "classify"
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `Job.from_dict` gives the same job back."""
@@ -60,6 +65,8 @@ class Job:
             "data": self.data,
             "fingerprint": self.fingerprint,
             "weights": self.weights,
+            "task": self.task,
+            "task_settings": dict(self.task_settings),
         }
 
     @classmethod
@@ -74,6 +81,8 @@ class Job:
             data=data["data"],
             fingerprint=data["fingerprint"],
             weights=data["weights"],
+            task=data.get("task", "classify"),
+            task_settings=data.get("task_settings", {}),
         )
 
 
@@ -84,6 +93,7 @@ def declare(
     *,
     preprocessing: Preprocessing | None = None,
     weights: str | None = None,
+    task_settings: Mapping[str, Any] | None = None,
 ) -> Job:
     """Decide what a recipe leaves open, for this network and these pictures.
 
@@ -94,6 +104,7 @@ def declare(
         preprocessing: what the network's weights are used to, of which interpolation, mean and
             standard deviation are kept; None for the family's.
         weights: what the job records of where its weights come from.
+        task_settings: what the network's classifier is used to; None measures the training labels.
 
     Raises:
         DataError: the first pictures cannot be read.
@@ -120,6 +131,8 @@ def declare(
         data=data.source,
         fingerprint=fingerprint(data.train, data.val),
         weights=weights,
+        task=data.task,
+        task_settings=task_settings or measured_settings(data.task, data.train.labels),
     )
 
 

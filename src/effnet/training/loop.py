@@ -1,45 +1,38 @@
 """The training loop.
 
 All randomness is keyed: the order of an epoch is a pure function of (seed, epoch), a picture's
-augmentation of (seed, epoch, picture), dropout and mixing of (seed, step). So neither the number of
-workers nor an interruption changes the result, and a resumed run needs no replay.
+augmentation of (seed, epoch, picture), dropout and mixing of (seed, step, rank). So neither the
+number of workers nor an interruption changes the result, and a resumed run needs no replay.
 """
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import torch
-from torch import Tensor
 
 from effnet import artifact
 from effnet.data.batches import Batch, steps_per_epoch, training_batches
-from effnet.data.keyed import key
+from effnet.data.orders import order_of
 from effnet.data.sources import DataSet
-from effnet.data.transforms import Transform, training_transform
-from effnet.devices import autocast, memory_format, pick_device
-from effnet.errors import DataError, DivergedError, ResourceError, out_of_memory
-from effnet.nets.network import EfficientNet
-from effnet.tasks.classify import Classification
-from effnet.tasks.inference import collect_outputs
-from effnet.training.checkpoint import (
-    State,
-    read_checkpoint,
-    require_same,
-    restore,
-    write_checkpoint,
-)
+from effnet.errors import DataError, DivergedError
+from effnet.tasks.inference import Outputs, collect_outputs
+from effnet.tasks.task import Task
+from effnet.training.checkpoint import State, write_checkpoint
+from effnet.training.distributed import Group
 from effnet.training.events import EventWriter
+from effnet.training.guard import MOST_IN_A_ROW
 from effnet.training.job import Job
 from effnet.training.progress import Reporter
+from effnet.training.progressive import EpochTransforms
 from effnet.training.run import RunFolder
 from effnet.training.schedules import learning_rate
 from effnet.training.signals import StopSignals
-
-STEP_KEY = 1
-"""Sets the steps' randomness apart from that of the order and the augmentation."""
+from effnet.training.step import Learner
+from effnet.training.suspicions import class_counts, never_right
 
 
 @dataclass
@@ -48,16 +41,18 @@ class Training:
 
     job: Job
     data: DataSet
-    task: Classification
+    task: Task
     run: RunFolder
     state: State
     reporter: Reporter
     events: EventWriter
+    group: Group
 
     def __post_init__(self) -> None:
-        self.device = next(self.state.net.parameters()).device
         self.steps = steps_per_epoch(len(self.data.train), self.job.recipe.batch)
+        self.learner = Learner(self.job, self.task, self.state, self.data.train.labels, self.group)
         self._checkpoint_time = time.monotonic()
+        self._told: set[str] = set()
 
     @property
     def finished(self) -> bool:
@@ -72,59 +67,58 @@ class Training:
         recipe = self.job.recipe
         batches = training_batches(
             self.data.train,
-            _transform(self.job),
+            EpochTransforms(recipe, self.job.preprocessing),
             batch=recipe.batch,
             seed=recipe.seed,
             epochs=recipe.epochs,
+            order=order_of(self.data.train, recipe.sampling, recipe.seed),
             start_step=self.state.step,
+            rank=self.group.rank,
+            ranks=self.group.size,
             workers=recipe.workers,
-            at_least=math.ceil(self.job.train_resolution / math.sqrt(recipe.crop_scale)),
+            timeout=recipe.worker_timeout,
         )
         # Closing ends the processes that load pictures, whatever ends the loop.
         with StopSignals() as signals, self.reporter, closing(batches):
+            self.reporter.begin(self.steps, self.task.running)
+            self.learner.begin_epoch(self.state.step // self.steps)
             while not self.finished:
                 batch = next(batches)
                 self._count_unreadable(batch)
                 self._step(batch)
                 if self.state.step % self.steps == 0:
                     self._end_epoch()
-                if signals.received is not None or self._checkpoint_due():
+                stop = self.group.any(signals.received is not None)
+                if stop or self.group.any(self._checkpoint_due()):
                     self._checkpoint()
-                signals.raise_if_received(f"Go on with: effnet fit --resume {self.run.path}")
+                if stop:
+                    signals.raise_stopped(f"Go on with: effnet fit --resume {self.run.path}")
 
     def _step(self, batch: Batch) -> None:
-        state, recipe = self.state, self.job.recipe
-        torch.manual_seed(key(recipe.seed, STEP_KEY, state.step))
-        if len(batch.labels) > 1:  # BatchNorm has no statistics of a single small map
-            with _memory_told(recipe.batch):
-                self._learn(batch, learning_rate(recipe, state.step, self.steps))
+        state = self.state
+        learned = self.learner.step(batch, learning_rate(self.job.recipe, state.step, self.steps))
         state.step += 1
+        state.skipped += not learned
+        state.skipped_in_a_row = 0 if learned else state.skipped_in_a_row + 1
+        if not learned:
+            self.run.note(f"step {state.step} undone: its gradient is not finite")
+            self._require_good_steps()
         if self.reporter.due(state.step):
             self.reporter.step(state.step, *self._means())
 
-    def _learn(self, batch: Batch, rate: float) -> None:
-        state, recipe = self.state, self.job.recipe
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        layout = memory_format(recipe.channels_last)
-        pictures = batch.pictures.to(self.device, memory_format=layout, non_blocking=True)
-        labels = batch.labels.to(self.device, non_blocking=True)
-        mixed, targets = self.task.mixed(pictures, labels, mixup=recipe.mixup, cutmix=recipe.cutmix)
-        with autocast(self.device, recipe.precision):
-            outputs: Tensor = state.net(mixed)
-        loss = self.task.loss(outputs, targets, smoothing=recipe.label_smoothing)
-        loss.backward()
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        if state.average is not None:
-            state.average.update_parameters(state.net)
-        seen = len(labels)
-        state.totals += torch.stack(
-            [loss.detach() * seen, self.task.correct(outputs, labels), loss.new_tensor(seen)]
+    def _require_good_steps(self) -> None:
+        if self.state.skipped_in_a_row < MOST_IN_A_ROW:
+            return
+        self._checkpoint()
+        raise DivergedError(
+            f"The last {MOST_IN_A_ROW} steps up to {self.state.step} had no finite gradient and "
+            f"were undone. The last good state is in {self.run.checkpoint}; start again with a "
+            f"lower lr than {self.job.recipe.lr:g}, or with --clip 1."
         )
 
-    def _means(self) -> tuple[float, float]:
-        loss, correct, seen = self.state.totals.tolist()
+    def _means(self, everyone: bool = False) -> tuple[float, float]:
+        totals = self.group.total(self.state.totals) if everyone else self.state.totals
+        loss, correct, seen = totals.tolist()
         self._require_finite(loss, "loss")
         return loss / max(seen, 1), correct / max(seen, 1)
 
@@ -138,13 +132,13 @@ class Training:
 
     def _end_epoch(self) -> None:
         state = self.state
-        loss, accuracy = self._means()
-        if not state.totals[2]:
-            raise DataError("No step of the epoch had two readable pictures; see effnet check.")
-        self.reporter.step(state.step, loss, accuracy)
+        loss, score = self._means(everyone=True)
+        if not self.group.any(bool(state.totals[2])):
+            self._raise_nothing_learned()
+        self.reporter.step(state.step, loss, score)
         epoch = len(state.history) + 1
-        figures = {"loss": loss, "accuracy": accuracy, **self._validate()}
-        watched = figures.get(f"val_{self.task.monitor}", figures[self.task.monitor])
+        figures = {"loss": loss, self.task.running: score, **self._validate()}
+        watched = figures.get(f"val_{self.task.monitor}", figures[self.task.running])
         better = watched > state.best
         if better:
             state.best, state.best_epoch = watched, epoch
@@ -152,33 +146,70 @@ class Training:
         rate = learning_rate(self.job.recipe, state.step - 1, self.steps)
         state.history.append({"epoch": epoch, "step": state.step, "lr": rate, **figures})
         state.totals.zero_()
-        self.run.write_metrics(state.history)
-        self.events.epoch(state.step, rate, figures)
+        if self.group.first:
+            self.run.write_metrics(state.history)
+            self.events.epoch(state.step, rate, figures)
+            self.run.note(f"epoch {epoch}: {figures}")
         self.reporter.epoch(epoch, figures, "best so far" if better else "")
-        self.run.note(f"epoch {epoch}: {figures}")
         self._checkpoint()
+        if not self.finished:
+            self.learner.begin_epoch(epoch)
+
+    def _raise_nothing_learned(self) -> NoReturn:
+        if self.state.skipped_in_a_row:
+            raise DivergedError(
+                "No step of the epoch had a finite gradient. The last good state is in "
+                f"{self.run.checkpoint}; start again with a lower lr than "
+                f"{self.job.recipe.lr:g}, or with --clip 1."
+            )
+        raise DataError("No step of the epoch had two readable pictures; see effnet check.")
 
     def _validate(self) -> Mapping[str, float]:
-        if self.data.val is None:
+        val = self.data.val
+        if val is None:
             return {}
-        recipe = self.job.recipe
-        found = collect_outputs(
+        recipe, group = self.job.recipe, self.group
+        own = collect_outputs(
             self.state.kept,
-            self.data.val,
+            val.subset(range(group.rank, len(val), group.size)),
             self.job.preprocessing,
             workers=recipe.workers,
             precision=recipe.precision,
             channels_last=recipe.channels_last,
         )
+        found = _joined(group.gathered(own))
         for name, reason in found.unreadable:
             self.run.note(f"validation picture left out: {name}: {reason}")
         if not len(found.labels):
             raise DataError("None of the validation pictures could be read; see effnet check.")
         figures = self.task.figures(found.outputs, found.labels)
         self._require_finite(figures["loss"], "validation loss")
+        if self.task.exclusive:
+            self._tell_never_right(found)
         return {f"val_{name}": value for name, value in figures.items()}
 
+    def _tell_never_right(self, found: Outputs) -> None:
+        labels, classes = self.data.train.labels, self.job.classes
+        for line in never_right(
+            found.labels.numpy(),
+            found.outputs.argmax(1).numpy(),
+            classes,
+            class_counts(labels, len(classes)),
+            epoch=len(self.state.history) + 1,
+            epochs=self.job.recipe.epochs,
+        ):
+            self.tell(line)
+
+    def tell(self, line: str) -> None:
+        """Warn once, in the log and to whoever watches."""
+        if line not in self._told:
+            self._told.add(line)
+            self.run.note(line)
+            self.reporter.tell(line)
+
     def _write_model(self, epoch: int, figures: Mapping[str, float]) -> None:
+        if not self.group.first:
+            return
         card = artifact.Card(
             spec=self.job.spec,
             task=self.task.name,
@@ -194,8 +225,12 @@ class Training:
         return elapsed >= self.job.recipe.checkpoint_seconds
 
     def _checkpoint(self) -> None:
+        state, group = self.state, self.group
         self._means()
-        write_checkpoint(self.run.checkpoint, self.state, self.job)
+        totals = group.total(state.totals)
+        state.unreadable.update(*group.gathered(state.unreadable))
+        if group.first:
+            write_checkpoint(self.run.checkpoint, replace(state, totals=totals), self.job)
         self._checkpoint_time = time.monotonic()
 
     def _count_unreadable(self, batch: Batch) -> None:
@@ -214,98 +249,12 @@ class Training:
             )
 
 
-def train(
-    net: EfficientNet,
-    data: DataSet,
-    job: Job,
-    run: RunFolder,
-    reporter: Reporter,
-    *,
-    resume: bool = False,
-) -> list[dict[str, float]]:
-    """Train `net` in place and leave it with the best weights, on the CPU, in evaluation mode.
-
-    Args:
-        net: the network of `job.spec`; with `resume` its weights are overwritten.
-        data: the pictures.
-        job: what `declare` decided, or what a checkpoint says.
-        run: an empty folder, or with `resume` the folder of the run to go on with.
-        reporter: is told of the progress.
-        resume: go on from the run's last checkpoint, to the same result bit for bit.
-
-    Returns:
-        A row of figures for each epoch.
-
-    Raises:
-        DataError: pictures cannot be read.
-        DivergedError: the loss or a weight is no longer finite.
-        Interrupted, Preempted: a signal came; a checkpoint is written.
-        ResourceError: a step needs more memory than there is, or the disk is full.
-        UsageError: the folder is in use, or holds another run.
-    """
-    if not resume:
-        run.require_new()
-    with run.held():
-        return _train_held(net, data, job, run, reporter, resume=resume)
-
-
-def _train_held(
-    net: EfficientNet, data: DataSet, job: Job, run: RunFolder, reporter: Reporter, *, resume: bool
-) -> list[dict[str, float]]:
-    device = pick_device(job.recipe.device)
-    net.to(device).to(memory_format=memory_format(job.recipe.channels_last)).train()
-    state = State.start(net, job.recipe)
-    if resume:
-        saved_job, content = read_checkpoint(run.checkpoint)
-        require_same(job, saved_job, run.path)
-        restore(state, content)
-        run.note(f"resumed at step {state.step}")
-    else:
-        run.begin(job)
-        write_checkpoint(run.checkpoint, state, job)  # from here on the run can be resumed
-    with (
-        _threads(job.recipe.threads),
-        EventWriter(run.tensorboard if job.recipe.tensorboard else None, state.step) as events,
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-    ):
-        Training(job, data, Classification(job.classes), run, state, reporter, events).go()
-    best, _ = artifact.read(run.model)
-    net.load_state_dict(best.state_dict())
-    net.to("cpu").eval()
-    return state.history
-
-
-@contextmanager
-def _memory_told(batch: int) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise ResourceError(
-            f"Out of memory in a step of {batch} pictures; try --batch {max(2, batch // 2)}, or a "
-            "smaller --resolution."
-        ) from error
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _transform(job: Job) -> Transform:
-    recipe = job.recipe
-    return training_transform(
-        job.preprocessing.at(job.train_resolution),
-        crop_scale=(recipe.crop_scale, 1.0),
-        flip=recipe.flip or 0.0,
-        augment=recipe.augment,
-        magnitude=recipe.magnitude,
-        layers=recipe.layers,
-        erasing=recipe.erasing,
+def _joined(parts: Sequence[Outputs]) -> Outputs:
+    """Put the processes' outputs together; an empty part has no shape to join."""
+    full = [part for part in parts if len(part.labels)] or parts[:1]
+    return Outputs(
+        torch.cat([part.outputs for part in full]),
+        torch.cat([part.labels for part in full]),
+        torch.cat([part.indices for part in full]),
+        tuple(problem for part in parts for problem in part.unreadable),
     )

@@ -1,24 +1,25 @@
 """The optimizer, and the average of the weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from effnet.nets.network import EfficientNet
+from effnet.training.freezing import parts, rate_scales
 from effnet.training.recipe import Recipe
 from effnet.training.rmsprop import RMSpropTF
 
 
-def build_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return the recipe's optimizer; weight decay spares norms and biases."""
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+def build_optimizer(net: EfficientNet, recipe: Recipe) -> Optimizer:
+    """Return the recipe's optimizer; weight decay spares norms and biases.
+
+    Each group of parameters has a "scale", by which the loop multiplies the learning rate.
+    """
+    groups = list(_groups(net, recipe))
     builders: dict[str, Callable[[], Optimizer]] = {
         "adamw": lambda: torch.optim.AdamW(groups, lr=recipe.lr, fused=True),
         "adam": lambda: torch.optim.Adam(groups, lr=recipe.lr, fused=True),
@@ -28,6 +29,18 @@ def build_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
         "rmsprop": lambda: RMSpropTF(groups, lr=recipe.lr, momentum=recipe.momentum),
     }
     return builders[recipe.optimizer]()
+
+
+def _groups(net: EfficientNet, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of all parts of equal scale, those that decay apart from the others."""
+    by_scale: dict[float, list[nn.Parameter]] = {}
+    for part, scale in zip(parts(net), rate_scales(net, recipe), strict=True):
+        by_scale.setdefault(scale, []).extend(part.parameters())
+    for scale, found in by_scale.items():
+        weights = [p for p in found if p.ndim > 1]
+        others = [p for p in found if p.ndim <= 1]
+        yield {"params": weights, "weight_decay": recipe.weight_decay, "scale": scale}
+        yield {"params": others, "weight_decay": 0.0, "scale": scale}
 
 
 def build_average(net: nn.Module, decay: float) -> AveragedModel:

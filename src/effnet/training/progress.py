@@ -32,12 +32,20 @@ class Reporter(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
+    def begin(self, steps: int, figure: str) -> None:
+        """Tell, before all else, how many steps an epoch has, and what the steps' figure is."""
+        ...
+
+    def tell(self, line: str) -> None:
+        """Tell what a person should know."""
+        ...
+
     def due(self, step: int) -> bool:
         """Whether it is time for `step`; asking is cheap, while figures make a GPU wait."""
         ...
 
-    def step(self, step: int, loss: float, accuracy: float) -> None:
-        """Tell that so many steps of the run are done, with this epoch's mean loss and accuracy."""
+    def step(self, step: int, loss: float, score: float) -> None:
+        """Tell that so many steps of the run are done, with this epoch's mean loss and figure."""
         ...
 
     def epoch(self, epoch: int, figures: Mapping[str, float], note: str) -> None:
@@ -50,13 +58,13 @@ class ConsoleReporter:
 
     Args:
         epochs: number of epochs of the run.
-        steps: steps of an epoch.
         batch: pictures per step, for the speed.
         quiet: True reports nothing.
     """
 
-    def __init__(self, epochs: int, steps: int, batch: int, *, quiet: bool = False) -> None:
-        self.epochs, self.steps, self.batch, self.quiet = epochs, steps, batch, quiet
+    def __init__(self, epochs: int, batch: int, *, quiet: bool = False) -> None:
+        self.epochs, self.batch, self.quiet = epochs, batch, quiet
+        self.steps, self.figure = 1, ""
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -89,13 +97,19 @@ class ConsoleReporter:
         if self._bar is not None:
             self._bar.stop()
 
+    def begin(self, steps: int, figure: str) -> None:
+        self.steps, self.figure = steps, figure
+
+    def tell(self, line: str) -> None:
+        self._print(line)
+
     def due(self, step: int) -> bool:
         now = time.monotonic()
         if self._speed_from is None:
             self._speed_from = (step, now)
         return not self.quiet and now - self._last_report >= self._between
 
-    def step(self, step: int, loss: float, accuracy: float) -> None:
+    def step(self, step: int, loss: float, score: float) -> None:
         due = self.due(step)
         now = time.monotonic()
         self._measure(step, now)
@@ -103,7 +117,7 @@ class ConsoleReporter:
             return
         self._last_report = now
         epoch, done = (step - 1) // self.steps + 1, (step - 1) % self.steps + 1
-        figures = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {self._speed:.0f} images/s"
+        figures = f"loss {loss:.4f}  {self.figure} {score:.4f}  {self._speed:.0f} images/s"
         if self._bar is None:
             self._print(
                 f"epoch {epoch}/{self.epochs}  step {done}/{self.steps}  {figures}"

@@ -34,7 +34,8 @@ class Recipe:
     """
 
     epochs: int = _setting(15, "passes over the training pictures", low=1)
-    batch: int = _setting(32, "pictures per step", low=2)
+    batch: int = _setting(32, "pictures per step, over all devices", low=2)
+    accumulate: int = _setting(1, "parts that a step takes its pictures in, to save memory", low=1)
     resolution: int = _setting(
         0,
         "side of the pictures in pixels; 0: the variant's, smaller for tiny pictures",
@@ -49,12 +50,27 @@ class Recipe:
     lr: float = _setting(4e-3, "highest learning rate", low=0)
     momentum: float = _setting(0.9, "momentum of sgd and rmsprop", low=0, high=1)
     weight_decay: float = _setting(0.02, "decay of weights; norms and biases are spared", low=0)
+    clip: float = _setting(0.0, "longest gradient of a step, as a norm; 0: any", low=0)
     schedule: str = _setting(
         "cosine", "learning rate over time", choices=("cosine", "constant", "exponential")
     )
     decay_rate: float = _setting(0.97, "factor of one exponential decay", low=0, high=1)
     decay_epochs: float = _setting(2.4, "epochs from one exponential decay to the next", low=0.01)
     warmup_epochs: float = _setting(1.0, "epochs of linear rise to the highest rate", low=0)
+    layer_decay: float = _setting(
+        1.0, "factor of the rate from each part of the network to the one below", low=0.01, high=1
+    )
+    freeze: str = _setting("none", "what does not learn", choices=("none", "backbone"))
+    unfreeze_every: float = _setting(
+        0.0, "epochs until another frozen part, from the top, learns; 0: none does", low=0
+    )
+    norms: str = _setting(
+        "auto",
+        "statistics of BatchNorm: of each step's pictures, or kept as they are; auto: kept where "
+        "trained weights meet fewer than 8 pictures at a time",
+        choices=("auto", "learn", "keep"),
+    )
+    sync_norm: bool = _setting(True, "statistics of BatchNorm over all devices")
     label_smoothing: float = _setting(
         0.1, "share of the target spread over all classes", low=0, high=1
     )
@@ -83,6 +99,31 @@ class Recipe:
     erasing: float = _setting(0.0, "chance of erasing a rectangle", low=0, high=1)
     mixup: float = _setting(0.0, "alpha of mixup; 0: off", low=0)
     cutmix: float = _setting(0.0, "alpha of cutmix; 0: off", low=0)
+    stages: int = _setting(
+        1, "stages of progressive learning, each with larger pictures; 1: off", low=1, high=100
+    )
+    first_size: float = _setting(
+        0.5, "share of the pictures' side that the first stage has", low=0.1, high=1
+    )
+    first_strength: float = _setting(
+        0.33, "share of magnitude, mixing and dropout that the first stage has", low=0, high=1
+    )
+    sampling: str = _setting(
+        "all",
+        "pictures of an epoch: each once, or as many of each class, or in between",
+        choices=("all", "balanced", "sqrt"),
+    )
+    class_weights: str = _setting(
+        "none",
+        "weight of a class in the loss: by its share, or by its effective number",
+        choices=("none", "balanced", "effective"),
+    )
+    logit_adjust: float = _setting(
+        0.0, "how far the loss makes up for rare classes; 1: fully", low=0, high=10
+    )
+    teacher: str = _setting("", "model file that labels the pictures of --unlabelled")
+    unlabelled: str = _setting("", "folder of pictures for the teacher to label")
+    pseudo_threshold: float = _setting(0.3, "least probability of a teacher's label", low=0, high=1)
     val_share: float = _setting(
         0.1, "share of the training pictures held out where none are given", low=0, high=0.9
     )
@@ -97,6 +138,9 @@ class Recipe:
     channels_last: bool = _setting(True, "memory layout with the channels innermost")
     workers: int = _setting(
         -1, "processes that load pictures; -1: as the machine allows", low=-1, high=1024
+    )
+    worker_timeout: float = _setting(
+        300.0, "seconds without a batch after which loading counts as hung; 0: never", low=0
     )
     threads: int = _setting(0, "threads of the step on a CPU; 0: torch's default", low=0, high=1024)
     checkpoint_seconds: float = _setting(60.0, "seconds between checkpoints inside an epoch", low=0)

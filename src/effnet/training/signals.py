@@ -3,7 +3,7 @@
 import signal
 import threading
 from types import FrameType
-from typing import Self
+from typing import NoReturn, Self
 
 from effnet.errors import EffnetError, Interrupted, Preempted
 
@@ -33,11 +33,13 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def raise_if_received(self, hint: str) -> None:
-        """Raise Interrupted or Preempted if a signal came; `hint` says how to go on."""
-        if self.received is not None:
-            error, verb = WISHES[self.received]
-            raise error(f"{verb}; a checkpoint was written. {hint}")
+    def raise_stopped(self, hint: str) -> NoReturn:
+        """Raise Interrupted or Preempted; `hint` says how to go on.
+
+        Without a signal of its own this process stops with another of its group, as Preempted.
+        """
+        error, verb = WISHES[self.received or signal.SIGTERM]
+        raise error(f"{verb}; a checkpoint was written. {hint}")
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = number

@@ -1,0 +1,97 @@
+"""The memory that is free, that is used, and that may be used."""
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+MEMINFO, STATUS, GROUPS = (
+    Path("/proc/meminfo"),
+    Path("/proc/self/status"),
+    Path("/proc/self/cgroup"),
+)
+
+CGROUPS = {
+    "": (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    "memory": (
+        Path("/sys/fs/cgroup/memory"),
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+    ),
+}
+"""Where Linux says how much a container may use, in version 2 and in version 1 of its way."""
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the bytes of a device that are free; infinity where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [math.inf]
+    with suppress(OSError, KeyError):
+        found.append(1024 * _numbers(MEMINFO)["MemAvailable:"])
+    for folder, limit, used in _cgroups():
+        with suppress(OSError, KeyError, ValueError):  # there is none, or "max", which is no number
+            # The cached pages of files count as used, but make room when asked.
+            cached = _numbers(folder / "memory.stat")["inactive_file"]
+            taken = int((folder / used).read_text()) - cached
+            found.append(int((folder / limit).read_text()) - taken)
+    return max(0, min(found))
+
+
+def limit_memory(device: torch.device, memory: float) -> None:
+    """Let this process, for the rest of its life, run out of memory before the machine does.
+
+    On a CPU only Linux can do that.
+
+    Args:
+        device: whose memory.
+        memory: bytes; may be infinite.
+    """
+    if math.isinf(memory):
+        return
+    if device.type == "cuda":
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory / whole), device)
+        return
+    with suppress(ImportError, OSError, KeyError, ValueError):
+        import resource
+
+        status = _numbers(STATUS)
+        # What can be limited are addresses, of which far more are taken than memory is used.
+        addresses = 1024 * (status["VmSize:"] - status["VmRSS:"]) + int(memory)
+        resource.setrlimit(resource.RLIMIT_AS, (addresses, resource.RLIM_INFINITY))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that this process has used; 0 where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, KeyError):
+        return 1024 * _numbers(STATUS)["VmHWM:"]
+    with suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac
+    return 0
+
+
+def _cgroups() -> Iterator[tuple[Path, str, str]]:
+    """Yield the folders that may limit this process, with their files of the limit and the use."""
+    try:
+        lines = GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers in CGROUPS:
+            root, limit, used = CGROUPS[controllers]
+            yield root, limit, used  # what a container sees of its own group
+            yield root / group.lstrip("/"), limit, used
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """Read the lines that are a name and a number."""
+    lines = (line.split() for line in file.read_text().splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}

@@ -19,6 +19,7 @@ from effnet.errors import EffnetError, ModelFileError, UsageError
 from effnet.model import Model
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import variant_spec
+from effnet.tasks.task import build_task
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -181,6 +182,9 @@ DOCUMENTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "too few classes": (put("classes", value=["a"]), "1 class names for a network of 3"),
     "task unknown": (put("task", value="levitate"), "levitate"),
     "task is a list": (put("task", value=["classify"]), "task is"),
+    "settings are a list": (put("task_settings", value=[]), "task_settings is"),
+    "settings of another task": (put("task_settings", value={"mean": [0] * 3}), "settings none"),
+    "no settings": (put("task", value="regress"), "needs the settings mean, std, not none"),
     "training is a list": (put("training", value=[]), "training is"),
     "figures is text": (put("figures", value="good"), "figures is 'good'"),
     "preprocessing is null": (put("preprocessing", value=None), "preprocessing is 'None'"),
@@ -290,3 +294,45 @@ def test_golden_file_is_read_for_ever() -> None:
 def test_missing_run(tmp_path: Path) -> None:
     with pytest.raises(EffnetError, match="no model file"):
         Model.load(tmp_path)
+
+
+# --- tasks -------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, Any] = {"mean": [1.5, -3e9, 0.1], "std": [0.1, 1e9, 2.0]}
+
+
+@pytest.mark.parametrize(("task", "settings"), [("multilabel", {}), ("regress", SETTINGS)])
+def test_task_comes_back(tmp_path: Path, task: str, settings: dict[str, Any]) -> None:
+    model = Model(tiny.SPEC, classes=3)
+    model.task = build_task(task, ("a", "b", "c"), settings)
+    path = model.save(tmp_path / "model.safetensors")
+    loaded = Model.load(path)
+    assert loaded.task == model.task
+    assert loaded.task.settings == settings
+    again = loaded.save(tmp_path / "again.safetensors")
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_task_without_settings_writes_none(saved: Path) -> None:
+    assert "task_settings" not in json.loads(header(saved)["__metadata__"]["effnet"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"mean": [0.0] * 3}, "needs the settings mean, std, not mean"),
+        ({"mean": [0.0] * 2, "std": [1.0] * 3}, "mean is .*, not 3 numbers"),
+        ({"mean": [0.0] * 3, "std": [1.0, "1", 1.0]}, "std is .*, not 3 numbers"),
+        ({"mean": [0.0, True, 0.0], "std": [1.0] * 3}, "mean is .*, not 3 numbers"),
+        ({"mean": [0.0, 1e39, 0.0], "std": [1.0] * 3}, "mean is .*, not 3 numbers"),
+        ({"mean": 0.0, "std": [1.0] * 3}, "mean is .*, not 3 numbers"),
+        ({"mean": [0.0] * 3, "std": [1.0, 0.0, 1.0]}, "must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], match: str) -> None:
+    model = Model(tiny.SPEC, classes=3)
+    model.task = build_task("regress", model.classes, SETTINGS)
+    path = model.save(tmp_path / "model.safetensors")
+    rewrite(path, put("task_settings", value=settings))
+    with pytest.raises(ModelFileError, match=match):
+        Model.load(path)

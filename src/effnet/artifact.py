@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from effnet.data.targets import TASKS, require_settings
 from effnet.data.transforms import Preprocessing
 from effnet.errors import ModelFileError, UsageError
 from effnet.files import atomic_path
@@ -24,7 +25,6 @@ from effnet.nets.spec import Spec
 
 KEY = "effnet"
 FORMAT_VERSION = 1
-TASKS = ("classify",)
 LARGEST_SIDE = 16384
 """Side in pixels; more would take all memory at the first picture, whatever a file declares."""
 
@@ -46,12 +46,14 @@ class Card:
 
     Attributes:
         spec: the network's declaration.
-        task: what the network answers; "classify".
+        task: what the network answers: "classify", "multilabel" or "regress".
         classes: the names of the outputs, in their order.
         preprocessing: how a picture becomes the network's input.
         training: how it was trained: recipe, data; plain values.
         figures: what was measured of it; plain values.
         effnet_version: the version that wrote the file.
+        task_settings: what else the task must know to read the outputs: for "regress" the targets'
+            mean and std; plain values.
     """
 
     spec: Spec
@@ -61,6 +63,7 @@ class Card:
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     effnet_version: str = field(default_factory=lambda: version("effnet"))
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -69,6 +72,7 @@ class Card:
             raise UsageError(
                 f"{len(self.classes)} class names for a network of {self.spec.classes} outputs"
             )
+        require_settings(self.task, self.task_settings, len(self.classes))
         if self.preprocessing.resized_side > LARGEST_SIDE:
             raise UsageError(
                 f"pictures of {self.preprocessing.resized_side} px, more than {LARGEST_SIDE}"
@@ -91,6 +95,8 @@ class Card:
                 "preprocessing": self.preprocessing.to_dict(),
                 "training": dict(self.training),
                 "figures": dict(self.figures),
+                # Only where there are any: every effnet reads the file of a task without.
+                **({"task_settings": dict(self.task_settings)} if self.task_settings else {}),
             },
             allow_nan=False,
         )
@@ -113,6 +119,7 @@ class Card:
                 "install a newer one"
             )
         _require_form(FORM, data)
+        _require_form({"task_settings": dict}, {"task_settings": {}, **data})
         for name in data["classes"]:
             _require_form({"class name": str}, {"class name": name})
         return cls(
@@ -123,6 +130,7 @@ class Card:
             training=data["training"],
             figures=data["figures"],
             effnet_version=data["effnet_version"],
+            task_settings=data.get("task_settings", {}),
         )
 
 

@@ -11,29 +11,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from effnet import artifact
 from effnet.data.arrays import pixels
-from effnet.data.batches import steps_per_epoch
 from effnet.data.defaults import default_preprocessing
 from effnet.data.folders import list_pictures
 from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
 from effnet.data.splits import ArraySplit, Split
+from effnet.data.targets import difference
 from effnet.data.transforms import Preprocessing
 from effnet.deployment.predict import Prediction, predict_files
 from effnet.devices import on_device
 from effnet.errors import UsageError, closest
-from effnet.evaluation.evaluate import evaluate
-from effnet.evaluation.metrics import Evaluation
+from effnet.evaluation.evaluate import Figures, evaluate
 from effnet.nets.network import EfficientNet, initialise
 from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
-from effnet.tasks.classify import Classification
 from effnet.tasks.inference import collect_outputs
+from effnet.tasks.task import Task, build_task
 from effnet.training.checkpoint import read_checkpoint
 from effnet.training.job import Job, declare
-from effnet.training.loop import train
 from effnet.training.progress import ConsoleReporter
 from effnet.training.recipe import Recipe
 from effnet.training.recipes import named
 from effnet.training.run import RunFolder, new_run_path
+from effnet.training.train import train
 
 # What Keras calls a thing, and the settings that it stands for; its learning rates are Keras's.
 KERAS_OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -72,15 +71,19 @@ class History:
 
 
 class Model:
-    """An EfficientNet for classification, with everything needed to use it.
+    """An EfficientNet that answers classes, labels or numbers, with everything needed to use it.
 
     Args:
         variant: name of a published variant, or the spec of any network.
-        classes: the classes' names, or their number; None takes them from the data of `fit`.
+        classes: names of the classes, labels or targets, or their number; None takes them from the
+            data of `fit`, which also decides what they are.
         convention: "torch" or "tensorflow" padding and normalisation, for a named variant.
         weights: a model file to start from; its classifier is left out if its classes differ, and
             without `classes` its classes are taken until `fit` brings others.
         seed: of the initial weights.
+
+    Attributes:
+        task: what the network's outputs mean.
 
     Raises:
         UsageError: the variant or convention is unknown.
@@ -105,14 +108,17 @@ class Model:
         )
         self._named = classes is not None and not isinstance(classes, int)
         self._open = classes is None
+        self._settled = False
         source = None if weights is None else artifact.read(weights)
         if classes is None:
             classes = spec.classes if source is None else source[1].classes
-        self.classes = _class_names(classes)
+        self.task: Task = build_task("classify", _class_names(classes))
         self.net = _fresh(spec.with_(classes=len(self.classes)), seed).eval()
         self.preprocessing: Preprocessing = default_preprocessing(self.net.spec)
         if source is not None:
             same = source[1].classes == self.classes
+            if same:
+                self.task = _task_of(source[1])
             artifact.copy_weights(source[0], self.net, classifier=same, where=str(weights))
             self.preprocessing = source[1].preprocessing
         self._weights = None if weights is None else str(Path(weights).resolve())
@@ -130,15 +136,8 @@ class Model:
         file = RunFolder(path).model if Path(path).is_dir() else Path(path)
         net, card = artifact.read(file)
         model = cls.__new__(cls)
-        model.net, model.classes = net, card.classes
-        model.preprocessing = card.preprocessing
-        model.training, model.figures = card.training, card.figures
-        model._named, model._open, model._compiled, model._weights = (
-            True,
-            False,
-            {},
-            str(file.resolve()),
-        )
+        model.net, model._compiled = net, {}
+        model._take(card, file)
         return model
 
     def save(self, path: str | Path) -> Path:
@@ -154,6 +153,7 @@ class Model:
             preprocessing=self.preprocessing,
             training=self.training,
             figures=self.figures,
+            task_settings=self.task.settings,
         )
         artifact.write(path, self.net.state_dict(), card)
         return Path(path)
@@ -164,9 +164,9 @@ class Model:
         return self.net.spec
 
     @property
-    def task(self) -> Classification:
-        """The task, with the model's classes."""
-        return Classification(self.classes)
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs: classes, labels or targets."""
+        return self.task.classes
 
     def compile(
         self,
@@ -198,6 +198,7 @@ class Model:
         labels: ArrayLike | None = None,
         *,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        task: str | None = None,
         recipe: str | Recipe = "quick",
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -209,9 +210,11 @@ class Model:
 
         Args:
             data: a folder, a CSV file, the name of a data set, or pictures (N, H, W, C).
-            labels: for pictures: integers or strings (N,), or one-hot (N, classes).
+            labels: for pictures: integers or strings (N,), or one-hot (N, classes); several labels
+                as 0 or 1 (N, K), numbers to estimate as floats (N,) or (N, K).
             validation_data: (pictures, labels) to judge by; otherwise the data's own validation
-                split, or a stratified share of its training pictures.
+                split, or a share of its training pictures, the same of each class.
+            task: overrides the recipe's, which says by itself what the labels look like.
             recipe: name of a recipe, path of a YAML file, or a recipe.
             epochs: overrides the recipe's.
             batch_size: overrides the recipe's `batch`.
@@ -236,7 +239,7 @@ class Model:
                 "a data set has its own."
             )
         chosen = recipe if isinstance(recipe, Recipe) else named(recipe)
-        given = {"epochs": epochs, "batch": batch_size, **settings}
+        given = {"epochs": epochs, "batch": batch_size, "task": task, **settings}
         chosen = chosen.with_(**self._compiled).with_(
             **{name: value for name, value in given.items() if value is not None}
         )
@@ -250,9 +253,12 @@ class Model:
                 val_share=chosen.val_share,
                 seed=chosen.seed,
                 classes=self._label_names(labels),
+                task=self.task.name if self._settled and chosen.task == "auto" else chosen.task,
             )
         )
-        self._require_classes(dataset)
+        if chosen.task not in ("auto", dataset.task):
+            raise UsageError(f"The data was opened for the task {dataset.task}, not {chosen.task}.")
+        self._require_fit(dataset)
         job = self._declare(dataset, chosen)
         run = RunFolder(out or new_run_path(dataset.name, self.spec.name))
         return self._train(dataset, job, run, resume=False, verbose=verbose)
@@ -277,8 +283,11 @@ class Model:
         """
         folder = RunFolder(run)
         job, _ = read_checkpoint(folder.checkpoint)
-        dataset = data or open_data(job.data, val_share=job.recipe.val_share, seed=job.recipe.seed)
+        dataset = data or open_data(
+            job.data, val_share=job.recipe.val_share, seed=job.recipe.seed, task=job.task
+        )
         model = cls(job.spec, classes=job.classes)
+        model.task = build_task(job.task, job.classes, job.task_settings)
         model.preprocessing, model._weights = job.preprocessing, job.weights
         declared = model._declare(dataset, job.recipe)
         return model, model._train(dataset, declared, folder, resume=True, verbose=verbose)
@@ -292,8 +301,11 @@ class Model:
         batch_size: int = 64,
         workers: int = 0,
         device: str = "auto",
-    ) -> Evaluation:
+    ) -> Figures:
         """Return accuracy, precision, recall, F1 and more on data the model's classes fit.
+
+        A model of several labels returns a `MultiLabelEvaluation`, one of numbers a
+        `RegressionEvaluation`.
 
         Args:
             data: as for `fit`, or a split of a `DataSet`.
@@ -330,7 +342,7 @@ class Model:
         batch_size: int = 32,
         top: int = 1,
     ) -> NDArray[np.float32] | list[Prediction]:
-        """Predict the classes of pictures.
+        """Predict the classes, labels or targets of pictures.
 
         Args:
             pictures: an array (N, H, W, C), or files, folders and globs, one or several.
@@ -338,7 +350,8 @@ class Model:
             top: for files, how many of the most probable classes to return.
 
         Returns:
-            For an array the probabilities (N, classes), for files a list of `Prediction`.
+            For an array the probabilities (N, classes), or the targets (N, K) in their units; for
+            files a list of `Prediction`.
 
         Raises:
             DataError: the array does not have that shape or range, or a folder has no picture.
@@ -346,8 +359,8 @@ class Model:
         if isinstance(pictures, np.ndarray):
             split = ArraySplit(pixels(pictures), np.zeros(len(pictures), dtype=np.int64))
             outputs = collect_outputs(self.net, split, self.preprocessing, batch=batch_size).outputs
-            probabilities: NDArray[np.float32] = self.task.decode(outputs).numpy()
-            return probabilities
+            answers: NDArray[np.float32] = self.task.decode(outputs).numpy()
+            return answers
         words = [pictures] if isinstance(pictures, str | Path) else pictures
         return list(self.predict_files(list_pictures(words), batch_size=batch_size, top=top))
 
@@ -364,21 +377,32 @@ class Model:
     ) -> History:
         net = _fresh(job.spec, job.recipe.seed).train()
         # Names of a mere number of outputs stand for whatever the data's classes are.
-        known = self.classes == job.classes or not (self._named or self._open)
+        same = self.classes == job.classes or not (self._named or self._open)
+        known = same and self.task.name == job.task
         artifact.copy_weights(self.net, net, classifier=known, where="the model")
-        steps = steps_per_epoch(len(data.train), job.recipe.batch)
-        reporter = ConsoleReporter(job.recipe.epochs, steps, job.recipe.batch, quiet=not verbose)
+        reporter = ConsoleReporter(job.recipe.epochs, job.recipe.batch, quiet=not verbose)
         rows = train(net, data, job, run, reporter, resume=resume)
         _, card = artifact.read(run.model)
-        self.net, self.classes, self._named, self._open = net, card.classes, True, False
-        self.preprocessing = card.preprocessing
-        self.training, self.figures = card.training, card.figures
-        self._weights = str(run.model.resolve())
+        self.net = net
+        self._take(card, run.model)
         return History(tuple(rows), run.path)
 
+    def _take(self, card: artifact.Card, file: Path) -> None:
+        """Become what a model file says of the network."""
+        self.task, self.preprocessing = _task_of(card), card.preprocessing
+        self.training, self.figures = card.training, card.figures
+        self._named, self._open, self._settled = True, False, True
+        self._weights = str(file.resolve())
+
     def _declare(self, data: DataSet, recipe: Recipe) -> Job:
+        same = (self.task.name, self.classes) == (data.task, data.classes)
         return declare(
-            self.spec, data, recipe, preprocessing=self.preprocessing, weights=self._weights
+            self.spec,
+            data,
+            recipe,
+            preprocessing=self.preprocessing,
+            weights=self._weights,
+            task_settings=self.task.settings if same else None,
         )
 
     def _label_names(self, labels: ArrayLike | None) -> tuple[str, ...] | None:
@@ -390,10 +414,12 @@ class Model:
             return _class_names(array.shape[1]) if array.ndim == 2 and array.shape[1] > 1 else None
         return self.classes if array.dtype.kind in "iufb" else None
 
-    def _require_classes(self, data: DataSet) -> None:
-        """Raise UsageError unless the data's classes are the model's, if it has any yet."""
+    def _require_fit(self, data: DataSet) -> None:
+        """Raise UsageError unless the data's task and classes are the model's, if it has any."""
+        if self._settled and self.task.name != data.task:
+            raise UsageError(f"The model's task is {self.task.name}, the data's {data.task}.")
         if self._named and self.classes != data.classes:
-            raise UsageError(_difference("the model", self.classes, "the data", data.classes))
+            raise UsageError(difference("the model", self.classes, "the data", data.classes))
         if not self._open and len(self.classes) != len(data.classes):
             raise UsageError(
                 f"The model has {len(self.classes)} classes, the data {len(data.classes)}: "
@@ -408,6 +434,7 @@ class Model:
             data,
             labels,
             classes=self.classes,
+            task=self.task.name,
             split=split,
             val_share=recipe.get("val_share", VAL_SHARE),
             seed=recipe.get("seed", 0),
@@ -446,6 +473,10 @@ def build_efficientnet(
     return Model(spec, classes=num_classes)
 
 
+def _task_of(card: artifact.Card) -> Task:
+    return build_task(card.task, card.classes, card.task_settings)
+
+
 def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
 
@@ -460,15 +491,3 @@ def _fresh(spec: Spec, seed: int) -> EfficientNet:
         torch.manual_seed(seed)
         initialise(net)
     return net
-
-
-def _difference(
-    ours: str, our_classes: Sequence[str], theirs: str, their_classes: Sequence[str]
-) -> str:
-    only_ours = [name for name in our_classes if name not in their_classes]
-    only_theirs = [name for name in their_classes if name not in our_classes]
-    return (
-        f"The classes differ: {ours} has {', '.join(our_classes)}; {theirs} has "
-        f"{', '.join(their_classes)}. Only in {ours}: {', '.join(only_ours) or 'none'}; only in "
-        f"{theirs}: {', '.join(only_theirs) or 'none'}."
-    )

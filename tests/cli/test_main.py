@@ -21,7 +21,7 @@ from effnet.errors import EffnetError
 
 Run = Callable[..., Any]
 
-COMMANDS = ("fit", "evaluate", "predict", "check", "models", "scale")
+COMMANDS = ("fit", "find-lr", "evaluate", "predict", "check", "models", "scale", "pack")
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
 COLOUR = "\x1b["
 
@@ -269,7 +269,7 @@ def test_completion_script(
 @pytest.mark.parametrize(
     ("typed", "word", "completed"),
     [
-        ("effnet fi", 1, {"fit"}),
+        ("effnet fi", 1, {"fit", "find-lr"}),
         ("effnet ", 1, set(COMMANDS)),
         ("effnet fit --epo", 2, {"--epochs"}),
         ("effnet models --", 2, {"--json", "--help"}),

@@ -252,7 +252,7 @@ def test_a_jpeg_decoded_smaller_gives_the_same_crop(orientation: int) -> None:
     file = io.BytesIO()
     smooth = photo(1001, 802).filter(ImageFilter.GaussianBlur(20))
     smooth.save(file, "JPEG", quality=95, exif=exif)
-    transform = training_transform(replace(PLAIN, resolution=48), crop_scale=(0.3, 1.0))
+    transform = training_transform(PLAIN, crop_scale=(0.05, 1.0))
     sides = set()
     for seed in range(6):
         torch.manual_seed(seed)
@@ -262,7 +262,8 @@ def test_a_jpeg_decoded_smaller_gives_the_same_crop(orientation: int) -> None:
         found = view(smaller).float()
         whole, other = (seeded(transform, decode(file.getvalue()), s) for s in (seed, seed + 1))
         difference, usual = ((found - x).abs().mean() for x in (whole, other))
-        assert difference < 2 < 10 < usual
+        assert difference < 4  # a crop lies up to half a decoded pixel beside
+        assert usual > 5 * difference
     assert len(sides) > 1
     assert max(sides) < 802
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effnet.deployment.output import FORMS, OutputFile, Shard
+from effnet.deployment.output import FORMS, VALUE_FORMS, Form, OutputFile, Shard, form_of
 from effnet.deployment.predict import Prediction
 from effnet.errors import ResourceError, UsageError
+from effnet.tasks.task import Task, build_task
 
 CLASSES = ("cat", "dog", "Füchsin, rot")
 BATCH = 3
@@ -204,3 +205,66 @@ def test_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     file.write(predictions[file.done :])
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["file"] for line in lines] == [p.file for p in predictions]
+
+
+# --- values ------------------------------------------------------------------------------------
+
+LABELS = build_task("multilabel", ("red", 'r,"d'))
+TARGETS = build_task("regress", ("age", "size"), {"mean": [0.0, 0.0], "std": [1.0, 1.0]})
+ROWS = [("red", 0.25), ('r,"d', 1.5e-7)], [("age", 31.25), ("size", -4.5e6)]
+
+
+def values(task: Task) -> tuple[list[Prediction], Form, Form]:
+    pairs = ROWS[task is TARGETS]
+    read = Prediction('a "1"\nb.png', values=tuple(pairs))
+    return [read, Prediction("c.png", error="torn")], *(
+        form_of(name, task, 1) for name in ("csv", "jsonl")
+    )
+
+
+@pytest.mark.parametrize("task", [LABELS, TARGETS], ids=["labels", "targets"])
+def test_values_read_back(task: Task) -> None:
+    predictions, columns, objects = values(task)
+    text = columns.header + "".join(map(columns.line, predictions))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert list(rows[0]) == ["file", "error", *task.classes]
+    assert [(row["file"], row["error"]) for row in rows] == [(p.file, p.error) for p in predictions]
+    assert {name: float(rows[0][name]) for name in task.classes} == dict(predictions[0].values)
+    assert [rows[1][name] for name in task.classes] == ["", ""]
+    found = [json.loads(objects.line(p)) for p in predictions]
+    assert found[0] == predictions[0].to_dict()
+    assert found[1] == {"file": "c.png", "values": None, "error": "torn"}
+
+
+def test_tables_of_values_line_up() -> None:
+    for task in (LABELS, TARGETS):
+        form = form_of("table", task, 1)
+        lines = [form.line(p) for p in values(task)[0]]
+        assert all(line.count("\n") == 1 for line in lines)
+        assert lines[0].index('a "1"') == lines[1].index("c.png: torn")
+    assert "red    25.00%" in form_of("table", LABELS, 1).line(values(LABELS)[0][0])
+    assert "age     31.25" in form_of("table", TARGETS, 1).line(values(TARGETS)[0][0])
+
+
+def test_every_form_is_there_for_values() -> None:
+    assert list(VALUE_FORMS) == list(FORMS)
+
+
+@pytest.mark.parametrize("name", VALUE_FORMS)
+def test_values_are_gone_on_with(tmp_path: Path, name: str) -> None:
+    form = form_of(name, TARGETS, 1)
+    predictions = [
+        Prediction(f'"{n}"\n.png', values=(("age", n / 7), ("size", 0.0))) for n in range(7)
+    ]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    OutputFile(whole, form, form.header, BATCH, {}, resume=False).write(predictions)
+    with pytest.raises(KeyboardInterrupt):
+        OutputFile(resumed, form, form.header, BATCH, {}, resume=False).write(
+            killed_after(predictions, 5)
+        )
+    file = OutputFile(resumed, form, form.header, BATCH, {}, resume=True)
+    assert file.done == 3
+    rest = list(file.rest(Path(p.file) for p in predictions))
+    assert rest == [Path(p.file) for p in predictions[3:]]
+    file.write(predictions[3:])
+    assert resumed.read_bytes() == whole.read_bytes()

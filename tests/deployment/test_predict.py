@@ -16,6 +16,8 @@ from effnet.data.transforms import Preprocessing
 from effnet.deployment.predict import predict_files
 from effnet.errors import UsageError
 from effnet.tasks.classify import Classification
+from effnet.tasks.multilabel import MultiLabel
+from effnet.tasks.regress import Regression
 
 TEN_THOUSAND, BATCH = 10_000, 64
 INTERPOLATIONS = {
@@ -144,3 +146,25 @@ def test_a_stream_can_be_left(model: effnet.Model, draw: Draw) -> None:
     stream = model.predict_files([file] * 50, batch_size=4)
     assert len(list(islice(stream, 3))) == 3
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_values_of_every_label_or_target_in_the_models_order(draw: Draw, tmp_path: Path) -> None:
+    files = [*draw(3), tmp_path / "gone.png"]
+    use = Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    net, names = Brightness(), ("red", "green")
+    for task, told in (
+        (MultiLabel(names), torch.sigmoid),
+        (Regression(names, (100.0, 5.0), (10.0, 2.0)), lambda x: x * torch.tensor([10, 2.0])),
+    ):
+        found = list(predict_files(net, task, use, files, batch=2))
+        for file, p in zip(files[:3], found, strict=False):
+            picture = F.to_dtype(F.to_image(Image.open(file)), torch.float32, scale=True)
+            shrunk = F.center_crop(F.resize(picture, [8], antialias=True), [8])
+            answers = told(((shrunk - 0.5) / 0.5).mean((1, 2))[:2])
+            if isinstance(task, Regression):
+                answers = answers + torch.tensor([100, 5.0])
+            assert [name for name, _ in p.values] == list(names)
+            assert [value for _, value in p.values] == pytest.approx(answers.tolist(), abs=0.05)
+            assert (p.top, p.label, p.probability) == ((), "", None)
+        assert found[3].values == ()
+        assert found[3].error == "there is no such file"

@@ -29,7 +29,8 @@ def test_new_folder_says_what_is_trained(tmp_path: Path, exists: bool) -> None:
     if exists:
         run.path.mkdir(parents=True)
     begun = job(epochs=3, mixup=0.2)
-    run.begin(begun)
+    run.require_new()
+    run.write_recipe(begun)
     assert named(str(run.recipe)) == begun.recipe
     written = yaml.safe_load(run.recipe.read_text())
     assert set(begun.recipe.to_dict()) < set(written)
@@ -51,7 +52,7 @@ def test_only_a_published_network_is_called_by_its_name(
     tmp_path: Path, changes: dict[str, Any], name: str | None
 ) -> None:
     begun = job(variant_spec("b0").with_(**changes))
-    RunFolder(tmp_path).begin(begun)
+    RunFolder(tmp_path).write_recipe(begun)
     written = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["variant"]
     if name is None:
         assert Spec.from_dict(written) == begun.spec
@@ -62,7 +63,7 @@ def test_only_a_published_network_is_called_by_its_name(
 def test_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="is not an empty folder"):
-        RunFolder(tmp_path / "file").begin(job())
+        RunFolder(tmp_path / "file").require_new()
     run = RunFolder(tmp_path / "file" / "run")
     with pytest.raises(ResourceError, match="Cannot make") as caught, run.held():
         raise AssertionError
@@ -114,7 +115,7 @@ def test_two_trainings_into_one_folder_refuse_each_other(tmp_path: Path) -> None
     with run.held():
         with pytest.raises(UsageError, match="Another process is training into"), run.held():
             raise AssertionError
-        run.begin(job())  # the lock does not count as a file of the folder
+        run.require_new()  # the lock does not count as a file of the folder
     with run.held():  # a lock that was let go of does not stand in the way
         pass
 

@@ -39,9 +39,11 @@ def command(
 
 
 def _lines(report: "Report") -> Iterator[str]:
-    counts = report.counts
-    total = sum(sum(part.values()) for part in counts.values())
-    yield f"{report.source}: {len(report.classes)} classes, {total} pictures"
+    from effnet.data.targets import NOUNS, SINGULAR, counted
+
+    counts, pictures = report.counts, report.pictures
+    total = sum(pictures.values())
+    yield f"{report.source}: {counted(len(report.classes), report.task)}, {total} pictures"
     if report.sizes:
         sizes = (f"{name} {w} x {h}" for name, (w, h) in report.sizes.items())
         yield f"sizes:   {', '.join(sizes)} pixels"
@@ -52,13 +54,21 @@ def _lines(report: "Report") -> Iterator[str]:
             [name, *(str(part[name]) for part in counts.values())]
             for name in report.classes[:MOST_CLASSES]
         ]
-        sums = ["(all)", *(str(sum(part.values())) for part in counts.values())]
-        yield table(("class", *counts), [*rows, sums])
+        sums = ["(all)", *map(str, pictures.values())]
+        yield table((SINGULAR[report.task], *counts), [*rows, sums])
+    for name, ranges in report.ranges.items():
+        yield f"\n{name}: {pictures[name]} pictures"
+        rows = [
+            [target, *(f"{value:.6g}" for value in found.values())]
+            for target, found in list(ranges.items())[:MOST_CLASSES]
+        ]
+        yield table(("target", "min", "mean", "deviation", "max"), rows)
     if len(report.classes) > MOST_CLASSES:
-        yield f"({len(report.classes) - MOST_CLASSES} more classes; --json lists all)"
+        yield f"({len(report.classes) - MOST_CLASSES} more {NOUNS[report.task]}; --json lists all)"
     yield ""
-    if "val" not in counts and "train" in counts:
-        yield "There is no validation split: effnet fit holds out a share of each training class."
+    if "val" not in pictures and "train" in pictures:
+        share = "a share of each training class" if report.task == "classify" else "a share"
+        yield f"There is no validation split: effnet fit holds out {share}."
     if not report.findings:
         yield "Nothing is wrong."
     for finding in report.findings:

@@ -40,7 +40,7 @@ def _find_lr(
     source = data or file.get("data")
     if source is None:
         raise UsageError("What shall it try the rates on? Give a folder, a CSV file, or: digits")
-    dataset = open_data(source, val_share=chosen.val_share, seed=chosen.seed)
+    dataset = open_data(source, val_share=chosen.val_share, seed=chosen.seed, task=chosen.task)
     start = weights or file.get("weights")
     model = Model(
         variant or file.get("variant", "b0"),

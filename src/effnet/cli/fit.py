@@ -2,18 +2,26 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from effnet.cli.output import AsJson, print_json
+from effnet.cli.several import default_run, fit_in_several
 from effnet.errors import UsageError
 from effnet.nets.spec import Spec
+from effnet.training.launch import inside_group, speaks
 from effnet.training.recipe import RULES, TYPES, Recipe
 from effnet.training.recipes import NOT_SETTINGS, RECIPES, from_mapping, named, read_yaml
 
+if TYPE_CHECKING:
+    from effnet.training.job import Job
+
 DEFAULT_RECIPE = "quick"
+AUTO = "auto"
+"""As --batch: measure which is the fastest."""
 
 
 def _fit(
@@ -30,11 +38,18 @@ def _fit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
     ] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Train in so many processes, a GPU or some cores for each.")
+    ] = 1,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Go on so many times after a process has died.")
+    ] = 0,
     as_json: AsJson = False,
     **settings: Any,
 ) -> None:
     """Train on DATA, evaluate, and leave a run folder."""
     given = {name: value for name, value in settings.items() if value is not None}
+    several = (devices > 1 or retries > 0) and not dry_run and not inside_group()
     if resume is not None:
         _refuse_with_resume(
             data=data,
@@ -45,8 +60,14 @@ def _fit(
             dry_run=dry_run or None,
             **given,
         )
+        if several:
+            raise typer.Exit(fit_in_several(None, {}, resume, devices, retries, as_json))
         return _resume(resume, as_json)
-    chosen, file = _recipe(recipe or DEFAULT_RECIPE)
+    chosen, file = chosen_recipe(recipe or DEFAULT_RECIPE)
+    settle = None
+    if given.get("batch") == AUTO:
+        del given["batch"]
+        settle = partial(_with_fastest_batch, keep_rate="lr" in given)
     chosen = chosen.with_(**given)
     data = data or file.get("data")
     if data is None:
@@ -55,11 +76,17 @@ def _fit(
         )
     variant_or_spec = variant or file.get("variant", "b0")
     weights = weights or file.get("weights")
-    _new(data, variant_or_spec, chosen, weights, out, dry_run, as_json)
+    if several:
+        if settle is not None:
+            raise UsageError("--batch auto measures one process; with --devices give a number.")
+        options = {"variant": variant, "recipe": recipe, "weights": weights, **given}
+        run = out or default_run(data, variant_or_spec)
+        raise typer.Exit(fit_in_several(data, options, run, devices, retries, as_json))
+    _new(data, variant_or_spec, chosen, weights, out, dry_run, as_json, settle)
     return None
 
 
-def _recipe(name: str) -> tuple[Recipe, dict[str, Any]]:
+def chosen_recipe(name: str) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe, and what else a run's own recipe file says of the run."""
     if not name.endswith((".yaml", ".yml")):
         return named(name), {}
@@ -78,21 +105,33 @@ def _new(
     out: Path | None,
     dry_run: bool,
     as_json: bool,
+    settle: "Callable[[Recipe, Job, int], Recipe] | None" = None,
 ) -> None:
     from effnet.cli.report import describe, finish
     from effnet.data.sources import open_data
     from effnet.model import Model
     from effnet.training.job import declare
 
-    dataset = open_data(data, val_share=recipe.val_share, seed=recipe.seed)
+    dataset = open_data(data, val_share=recipe.val_share, seed=recipe.seed, task=recipe.task)
     model = Model(variant, classes=dataset.classes, weights=weights, seed=recipe.seed)
     job = declare(model.spec, dataset, recipe, preprocessing=model.preprocessing)
-    typer.echo(describe(job, dataset), err=True)
+    if settle is not None:
+        recipe = settle(recipe, job, len(dataset.train))
+        job = declare(model.spec, dataset, recipe, preprocessing=model.preprocessing)
+    if speaks():
+        typer.echo(describe(job, dataset), err=True)
     if dry_run:
         print_json(job.to_dict()) if as_json else typer.echo("Dry run: nothing was trained.")
         return
-    history = model.fit(dataset, recipe=recipe, out=out)
-    finish(model, dataset, history, as_json=as_json)
+    history = model.fit(dataset, recipe=recipe, out=out, verbose=speaks())
+    if speaks():
+        finish(model, dataset, history, as_json=as_json)
+
+
+def _with_fastest_batch(recipe: Recipe, job: "Job", pictures: int, *, keep_rate: bool) -> Recipe:
+    from effnet.cli.auto_batch import settled
+
+    return settled(recipe, job, pictures, keep_rate=keep_rate)
 
 
 def _resume(run: Path, as_json: bool) -> None:
@@ -100,9 +139,16 @@ def _resume(run: Path, as_json: bool) -> None:
     from effnet.data.sources import open_data
     from effnet.model import Model
 
-    model, history = Model.resume(run)
+    model, history = Model.resume(run, verbose=speaks())
+    if not speaks():
+        return
     recipe = model.training["recipe"]
-    dataset = open_data(model.training["data"], val_share=recipe["val_share"], seed=recipe["seed"])
+    dataset = open_data(
+        model.training["data"],
+        val_share=recipe["val_share"],
+        seed=recipe["seed"],
+        task=model.task.name,
+    )
     finish(model, dataset, history, as_json=as_json)
 
 
@@ -115,7 +161,17 @@ def _refuse_with_resume(**given: Any) -> None:
         )
 
 
-def _with_settings(function: Callable[..., None]) -> Callable[..., None]:
+def _batch(word: str) -> int | str:
+    if word != AUTO and not word.isdecimal():
+        raise typer.BadParameter(f"{word!r} is neither a number of pictures nor {AUTO}.")
+    return word if word == AUTO else int(word)
+
+
+READ: dict[str, Any] = {"batch": {"parser": _batch, "metavar": f"INTEGER|{AUTO}"}}
+"""Settings whose option takes more than their type."""
+
+
+def with_settings(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each setting of a recipe, from the recipe's own table."""
     signature = inspect.signature(function)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -124,7 +180,9 @@ def _with_settings(function: Callable[..., None]) -> Callable[..., None]:
         default = getattr(named(DEFAULT_RECIPE), name)
         choices = f" ({', '.join(rule.choices)})" if rule.choices else ""
         shown = "" if default is None else f" [{default}]"
-        option = typer.Option(None, help=f"{rule.help}{choices}{shown}", show_default=False)
+        option = typer.Option(
+            None, help=f"{rule.help}{choices}{shown}", show_default=False, **READ.get(name, {})
+        )
         options.append(
             inspect.Parameter(
                 name,
@@ -138,4 +196,4 @@ def _with_settings(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-command = _with_settings(_fit)
+command = with_settings(_fit)

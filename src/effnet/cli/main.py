@@ -11,7 +11,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from effnet.cli import check, evaluate, fit, models, predict, scale
+from effnet.cli import check, evaluate, find_lr, fit, models, pack, predict, scale
 from effnet.errors import EffnetError, Interrupted, ResourceError, out_of_memory
 
 EXIT_CODES = """
@@ -28,8 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (fit, evaluate, predict, check, models, scale):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+for module in (fit, find_lr, evaluate, predict, check, pack, models, scale):
+    app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""`effnet predict`: class and probability of picture files."""
+"""`effnet predict`: classes, labels or targets of picture files."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,9 @@ def command(
     files: Annotated[
         list[str], typer.Argument(help="Files, folders, globs; - for a list on standard input.")
     ],
-    top: Annotated[int, typer.Option(help="How many classes to name.", min=1)] = 1,
+    top: Annotated[
+        int, typer.Option(help="How many classes to name; labels and targets: all.", min=1)
+    ] = 1,
     form: Annotated[
         str, typer.Option("--format", help="table, csv, or jsonl for JSON lines.")
     ] = "table",
@@ -40,12 +42,12 @@ def command(
     batch: Annotated[int, typer.Option(help="Pictures at a time.", min=1)] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
 ) -> None:
-    """Predict the classes of FILES with MODEL.
+    """Predict the classes, labels or targets of FILES with MODEL.
 
     Files that cannot be read are named on stderr with the reason, and the rest go on; the exit
     code is 3 only if none could be read.
     """
-    from effnet.deployment.output import FORMS, OutputFile, Shard
+    from effnet.deployment.output import FORMS, OutputFile, Shard, form_of
     from effnet.devices import pick_device
     from effnet.model import Model
 
@@ -58,7 +60,7 @@ def command(
     loaded = Model.load(model)
     loaded.net.to(pick_device(device))
     top = min(top, len(loaded.classes))
-    written = FORMS[form](top, loaded.classes)
+    written = form_of(form, loaded.task, top)
     paths: Iterable[Path] = _paths(files)
     if part is not None:
         paths = part.of(list(paths), batch)

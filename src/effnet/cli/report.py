@@ -7,7 +7,9 @@ import typer
 from effnet.cli.evaluate import evaluation_table
 from effnet.cli.output import print_json
 from effnet.data.sources import DataSet
+from effnet.data.targets import counted
 from effnet.evaluation.figures import confusion_picture
+from effnet.evaluation.metrics import Evaluation
 from effnet.files import write_text
 from effnet.measure.counts import count
 from effnet.model import History, Model
@@ -25,7 +27,7 @@ def describe(job: Job, data: DataSet) -> str:
     return (
         f"{job.spec.name}: {counts.parameters / 1e6:.2f} M parameters, {counts.macs / 1e9:.3f} G "
         f"multiply-adds at {job.preprocessing.resolution} px\n"
-        f"{job.data}: {len(data.classes)} classes, pictures: {', '.join(sizes)}"
+        f"{job.data}: {counted(len(data.classes), data.task)}, pictures: {', '.join(sizes)}"
     )
 
 
@@ -39,7 +41,8 @@ def finish(model: Model, data: DataSet, history: History, *, as_json: bool) -> N
     if split is not None:
         figures = model.evaluate(split)
         result["evaluation"] = {"split": name, **figures.to_dict()}
-        confusion_picture(figures, history.run / "confusion.png")
+        if isinstance(figures, Evaluation):
+            confusion_picture(figures, history.run / "confusion.png")
         write_text(history.run / "evaluation.txt", evaluation_table(figures) + "\n")
     if as_json:
         print_json(result)

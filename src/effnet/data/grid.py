@@ -64,7 +64,7 @@ def _label(report: Report, label: int, shown: bool) -> str:
 def _places(report: Report, label: int) -> list[Place]:
     """Return some places of a class's pictures, of the first split that has any."""
     for split in report.splits.values():
-        places = np.flatnonzero(split.labels == label).tolist()
+        places = report.members(split, label)
         if places:
             return [(split, places[i]) for i in _spread(len(places), 2 * COLUMNS)]
     return []

@@ -14,9 +14,11 @@ from typing import Any, Self
 
 from effnet.deployment.predict import Prediction
 from effnet.errors import ResourceError, UsageError
+from effnet.tasks.task import Task
 
 DIGITS = 6
 WIDEST_LABEL = 24
+WIDEST_VALUE = 9
 UNENCODABLE = "backslashreplace"
 """How text that UTF-8 cannot hold is written: a file may be named by any bytes."""
 
@@ -43,16 +45,11 @@ def table_form(top: int, classes: Sequence[str]) -> Form:
     label_width = min(max(map(len, classes)), WIDEST_LABEL)
     width = top * (label_width + 10) - 2
 
-    def line(prediction: Prediction) -> str:
+    def answer(prediction: Prediction) -> str:
         pairs = [f"{label:<{label_width}} {share:7.2%}" for label, share in prediction.top]
-        answer = "unreadable" if prediction.error else "  ".join(pairs)
-        reason = f": {prediction.error}" if prediction.error else ""
-        return f"{answer:<{width}}  {shown(prediction.file)}{shown(reason)}\n"
+        return "  ".join(pairs)
 
-    def shown(text: str) -> str:
-        return text.replace("\n", "\\n")
-
-    return Form("", line, lambda text, file: _bytes(f"  {shown(file)}") in text)
+    return _lines_for_people(answer, width)
 
 
 def csv_form(top: int, classes: Sequence[str]) -> Form:
@@ -60,31 +57,46 @@ def csv_form(top: int, classes: Sequence[str]) -> Form:
     del classes
     names = [f"{name}_{place}" for place in range(1, top + 1) for name in ("label", "probability")]
 
-    def line(prediction: Prediction) -> str:
-        pairs = [value for label, p in prediction.top for value in (label, round(p, DIGITS))]
-        padding = [""] * (2 * top - len(pairs))
-        return _csv([prediction.file, prediction.error, *pairs, *padding])
+    def cells(prediction: Prediction) -> list[object]:
+        return [value for label, p in prediction.top for value in (label, round(p, DIGITS))]
 
-    # A quoted file name may hold a line's end; quotes inside it are doubled.
-    return Form(
-        _csv(["file", "error", *names]),
-        line,
-        lambda text, file: text.startswith(_bytes(_csv([file, ""]).removesuffix("\n"))),
-        lambda text: text.count(b'"') % 2 == 0,
-    )
+    return _columns(names, cells)
 
 
 def jsonl_form(top: int, classes: Sequence[str]) -> Form:
     """Return the form of a JSON object per line."""
     del top, classes
+    return _objects(_rounded)
 
-    def line(prediction: Prediction) -> str:
-        return json.dumps(_rounded(prediction), ensure_ascii=False) + "\n"
 
-    def names(text: bytes, file: str) -> bool:
-        return bool(json.loads(text)["file"] == file)
+def value_table_form(task: Task) -> Form:
+    """Return the form for people: each name with its value, then the file."""
 
-    return Form("", line, names)
+    def answer(prediction: Prediction) -> str:
+        shown = (f"{name} {task.show(value):>{WIDEST_VALUE}}" for name, value in prediction.values)
+        return "  ".join(shown)
+
+    width = sum(len(name) + WIDEST_VALUE + 3 for name in task.classes) - 2
+    return _lines_for_people(answer, width)
+
+
+def value_csv_form(task: Task) -> Form:
+    """Return the form of columns: file, error, then a column for each name."""
+    return _columns(
+        task.classes, lambda prediction: [_significant(v) for _, v in prediction.values]
+    )
+
+
+def value_jsonl_form(task: Task) -> Form:
+    """Return the form of a JSON object per line: file, values by name, error."""
+    del task
+
+    def record(prediction: Prediction) -> dict[str, Any]:
+        values = {name: _significant(value) for name, value in prediction.values}
+        error = prediction.error or None
+        return {"file": prediction.file, "values": values or None, "error": error}
+
+    return _objects(record)
 
 
 FORMS: dict[str, Callable[[int, Sequence[str]], Form]] = {
@@ -93,6 +105,18 @@ FORMS: dict[str, Callable[[int, Sequence[str]], Form]] = {
     "jsonl": jsonl_form,
 }
 """Each form by name: (number of classes named, the model's classes) -> form."""
+
+VALUE_FORMS: dict[str, Callable[[Task], Form]] = {
+    "table": value_table_form,
+    "csv": value_csv_form,
+    "jsonl": value_jsonl_form,
+}
+"""The same for a task that gives a value of each label or target."""
+
+
+def form_of(name: str, task: Task, top: int) -> Form:
+    """Return a form of `FORMS` for the predictions of a task, with so many classes named."""
+    return FORMS[name](top, task.classes) if task.exclusive else VALUE_FORMS[name](task)
 
 
 @dataclass(frozen=True)
@@ -243,12 +267,60 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors=UNENCODABLE)
 
 
-def _rounded(prediction: Prediction) -> dict[str, object]:
+def _lines_for_people(answer: Callable[[Prediction], str], width: int) -> Form:
+    """Return a form of lines: an answer that is so wide, then the file."""
+
+    def line(prediction: Prediction) -> str:
+        text = "unreadable" if prediction.error else answer(prediction)
+        reason = f": {prediction.error}" if prediction.error else ""
+        return f"{text:<{width}}  {shown(prediction.file)}{shown(reason)}\n"
+
+    def shown(text: str) -> str:
+        return text.replace("\n", "\\n")
+
+    return Form("", line, lambda text, file: _bytes(f"  {shown(file)}") in text)
+
+
+def _columns(names: Sequence[str], cells: Callable[[Prediction], list[object]]) -> Form:
+    """Return a form of columns: file, error, then these; without an answer they are empty."""
+
+    def line(prediction: Prediction) -> str:
+        found = cells(prediction)
+        padding = [""] * (len(names) - len(found))
+        return _csv([prediction.file, prediction.error, *found, *padding])
+
+    # A quoted file name may hold a line's end; quotes inside it are doubled.
+    return Form(
+        _csv(["file", "error", *names]),
+        line,
+        lambda text, file: text.startswith(_bytes(_csv([file, ""]).removesuffix("\n"))),
+        lambda text: text.count(b'"') % 2 == 0,
+    )
+
+
+def _objects(record: Callable[[Prediction], dict[str, Any]]) -> Form:
+    """Return a form of a JSON object per line."""
+
+    def line(prediction: Prediction) -> str:
+        return json.dumps(record(prediction), ensure_ascii=False) + "\n"
+
+    def names(text: bytes, file: str) -> bool:
+        return bool(json.loads(text)["file"] == file)
+
+    return Form("", line, names)
+
+
+def _rounded(prediction: Prediction) -> dict[str, Any]:
     record = prediction.to_dict()
     for entry in (record, *record["top"]):
         if entry["probability"] is not None:
             entry["probability"] = round(entry["probability"], DIGITS)
     return record
+
+
+def _significant(value: float) -> float:
+    """Round to so many digits whatever the unit: targets may be tiny or huge."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def _csv(values: Sequence[object]) -> str:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from effnet.data.decode import UnreadablePicture, decode
-from effnet.data.transforms import Preprocessing, evaluation_transform
+from effnet.data.transforms import Preprocessing, evaluation_transform, stacked
 from effnet.devices import autocast, memory_format
 from effnet.errors import UsageError
-from effnet.tasks.classify import Classification
 from effnet.tasks.inference import evaluating
+from effnet.tasks.task import Task
 
 DECODERS = 4
 
@@ -27,13 +27,16 @@ class Prediction:
     Attributes:
         file: the file as it was given.
         top: (class, probability) of the most probable classes, the highest first; empty where the
-            file could not be read.
+            file could not be read, or the model answers something else than a class.
         error: why the file could not be read; empty where it could.
+        values: (name, value) of each label's probability, or of each target, in the model's order;
+            empty for a model of classes.
     """
 
     file: str
     top: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    values: tuple[tuple[str, float], ...] = ()
 
     @property
     def label(self) -> str:
@@ -46,7 +49,9 @@ class Prediction:
         return self.top[0][1] if self.top else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: file, label, probability, top, error."""
+        """Return plain values: file, label, probability, top, error; or file, values, error."""
+        if self.values:
+            return {"file": self.file, "values": dict(self.values), "error": None}
         return {
             "file": self.file,
             "label": self.label or None,
@@ -58,7 +63,7 @@ class Prediction:
 
 def predict_files(
     net: nn.Module,
-    task: Classification,
+    task: Task,
     preprocessing: Preprocessing,
     files: Iterable[str | Path],
     *,
@@ -94,13 +99,14 @@ def predict_files(
             following = list(islice(remaining, batch))
             following_reading = [pool.submit(read, file) for file in following]
             inputs = [future.result() for future in reading]
-            yield from _answer(net, task, group, inputs, top, precision)
+            yield from _answer(net, task, preprocessing, group, inputs, top, precision)
             group, reading = following, following_reading
 
 
 def _answer(
     net: nn.Module,
-    task: Classification,
+    task: Task,
+    preprocessing: Preprocessing,
     group: Sequence[str | Path],
     inputs: Sequence[Tensor | str],
     top: int,
@@ -108,24 +114,30 @@ def _answer(
 ) -> Iterator[Prediction]:
     tensors = [item for item in inputs if isinstance(item, Tensor)]
     answers = iter(
-        _most_probable(net, task, torch.stack(tensors), top, precision) if tensors else []
+        _answers(net, task, preprocessing, stacked(tensors), precision).tolist() if tensors else []
     )
     for file, item in zip(group, inputs, strict=True):
         if isinstance(item, str):
             yield Prediction(str(file), error=item)
+            continue
+        named = tuple(zip(task.classes, next(answers), strict=True))
+        if task.exclusive:
+            yield Prediction(str(file), tuple(sorted(named, key=_value, reverse=True)[:top]))
         else:
-            yield Prediction(str(file), next(answers))
+            yield Prediction(str(file), values=named)
 
 
 @torch.inference_mode()
-def _most_probable(
-    net: nn.Module, task: Classification, pictures: Tensor, top: int, precision: str
-) -> list[tuple[tuple[str, float], ...]]:
+def _answers(
+    net: nn.Module, task: Task, preprocessing: Preprocessing, pictures: Tensor, precision: str
+) -> Tensor:
+    """Return a task's answers (N, K) of pictures, on the CPU."""
     device = next(net.parameters()).device
     with evaluating(net), autocast(device, precision):
-        outputs = net(pictures.to(device, memory_format=memory_format(True)))
-    shares, places = task.decode(outputs).cpu().topk(min(top, len(task.classes)), 1)
-    return [
-        tuple((task.classes[place], share) for place, share in zip(*row, strict=True))
-        for row in zip(places.tolist(), shares.tolist(), strict=True)
-    ]
+        batch = preprocessing.normalised(pictures.to(device, memory_format=memory_format(True)))
+        outputs = net(batch)
+    return task.decode(outputs).cpu()
+
+
+def _value(answer: tuple[str, float]) -> float:
+    return answer[1]

@@ -1,25 +1,38 @@
 """Evaluating a network on a split."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from effnet.data.splits import Split
 from effnet.data.transforms import Preprocessing
 from effnet.errors import DataError
 from effnet.evaluation.metrics import Evaluation, evaluate_probabilities
-from effnet.tasks.classify import Classification
+from effnet.evaluation.multilabel import MultiLabelEvaluation, evaluate_labels
+from effnet.evaluation.regression import RegressionEvaluation, evaluate_values
 from effnet.tasks.inference import collect_outputs
+from effnet.tasks.task import Task
+
+Figures = Evaluation | MultiLabelEvaluation | RegressionEvaluation
+
+JUDGES: dict[str, Callable[..., Figures]] = {
+    "classify": evaluate_probabilities,
+    "multilabel": evaluate_labels,
+    "regress": evaluate_values,
+}
+"""What computes each task's figures: (answers, labels, names, unreadable) -> figures."""
 
 
 def evaluate(
     net: nn.Module,
-    task: Classification,
+    task: Task,
     preprocessing: Preprocessing,
     split: Split,
     *,
     batch: int = 64,
     workers: int = 0,
     precision: str = "auto",
-) -> Evaluation:
+) -> Figures:
     """Return the figures of a split; pictures that cannot be read are left out and named.
 
     Raises:
@@ -30,7 +43,5 @@ def evaluate(
     )
     if not len(found.labels):
         raise DataError(f"None of the {len(split)} pictures could be read.")
-    probabilities = task.decode(found.outputs).numpy()
-    return evaluate_probabilities(
-        probabilities, found.labels.numpy(), task.classes, found.unreadable
-    )
+    answers = task.decode(found.outputs).numpy()
+    return JUDGES[task.name](answers, found.labels.numpy(), task.classes, found.unreadable)

@@ -76,6 +76,28 @@ class Evaluation:
         """Return plain values for JSON."""
         return asdict(self)
 
+    def summary(self) -> list[tuple[str, str]]:
+        """Return the figures of the whole with their names, for people."""
+        low, high = self.accuracy_interval
+        return [
+            ("pictures", str(self.count)),
+            ("accuracy", f"{self.accuracy:.2%}   (95 % interval {low:.2%} to {high:.2%})"),
+            ("top-5 accuracy", f"{self.top5:.2%}"),
+            ("balanced accuracy", f"{self.balanced_accuracy:.2%}"),
+            ("precision (macro)", f"{self.precision:.4f}"),
+            ("recall (macro)", f"{self.recall:.4f}"),
+            ("F1 (macro)", f"{self.f1:.4f}"),
+            ("log loss", f"{self.log_loss:.4f}"),
+            ("calibration error", f"{self.calibration_error:.4f}"),
+        ]
+
+    def details(self) -> tuple[list[str], list[list[str]]]:
+        """Return a header and a row for each class, for people."""
+        return ["class", "pictures", "precision", "recall", "F1"], [
+            [c.name, str(c.count), f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}"]
+            for c in self.per_class
+        ]
+
 
 def evaluate_probabilities(
     probabilities: ArrayLike,

@@ -58,13 +58,19 @@ class State:
             net=net,
             average=build_average(net, recipe.ema) if recipe.ema else None,
             optimizer=build_optimizer(net, recipe),
-            totals=torch.zeros(3, device=next(net.parameters()).device),
+            totals=_zeros(next(net.parameters()).device),
         )
 
     @property
     def kept(self) -> nn.Module:
         """The network that is evaluated and kept: the average where there is one."""
         return self.net if self.average is None else self.average.module
+
+
+def _zeros(device: torch.device) -> Tensor:
+    """Return the sums before an epoch, exact enough that their order does not matter."""
+    precise = torch.float32 if device.type == "mps" else torch.float64
+    return torch.zeros(3, dtype=precise, device=device)
 
 
 def write_checkpoint(path: Path, state: State, job: Job) -> None:
@@ -147,7 +153,7 @@ def require_same(job: Job, checkpoint: Job, where: Path) -> None:
     ours, theirs = job.to_dict(), checkpoint.to_dict()
     differences = [
         f"{name} is {ours[name]!r}, was {theirs[name]!r}"
-        for name in ("data", "fingerprint", "train_resolution", "preprocessing", "spec")
+        for name in ("data", "fingerprint", "task", "train_resolution", "preprocessing", "spec")
         if ours[name] != theirs[name]
     ]
     differences += [

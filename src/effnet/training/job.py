@@ -187,4 +187,6 @@ def _workers(split: Split) -> int:
         return 0
     # A container or a batch system may give a process fewer cores than the machine has.
     affinity = getattr(os, "sched_getaffinity", None)
-    return min(MOST_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that train on this machine
+    return max(1, min(MOST_WORKERS, cores // beside))

@@ -217,6 +217,7 @@ class Training:
             preprocessing=self.job.preprocessing,
             training={"data": self.job.data, "recipe": self.job.recipe.to_dict()},
             figures={"epoch": epoch, **figures},
+            task_settings=self.task.settings,
         )
         artifact.write(self.run.model, self.state.kept.state_dict(), card)
 
@@ -231,6 +232,7 @@ class Training:
         state.unreadable.update(*group.gathered(state.unreadable))
         if group.first:
             write_checkpoint(self.run.checkpoint, replace(state, totals=totals), self.job)
+        group.wait()  # whoever ended now would have the first one killed while it writes
         self._checkpoint_time = time.monotonic()
 
     def _count_unreadable(self, batch: Batch) -> None:

@@ -148,6 +148,8 @@ def pseudo_labels(
         DataError: there is no picture, or none that the teacher is sure of.
     """
     net, card = artifact.read(_model_file(Path(teacher)))
+    if card.task != "classify":
+        raise UsageError(f"{teacher} answers no classes: its task is {card.task}.")
     _require_classes(card.classes, classes, teacher)
     paths = _unlabelled(Path(unlabelled), without)
     with on_device(net, device):

@@ -33,6 +33,11 @@ class Recipe:
     32
     """
 
+    task: str = _setting(
+        "auto",
+        "what is learned of the labels; auto: what they look like",
+        choices=("auto", "classify", "multilabel", "regress"),
+    )
     epochs: int = _setting(15, "passes over the training pictures", low=1)
     batch: int = _setting(32, "pictures per step, over all devices", low=2)
     accumulate: int = _setting(1, "parts that a step takes its pictures in, to save memory", low=1)

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effnet.errors import ResourceError, UsageError
 from effnet.files import write_text
 from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
-from effnet.training.job import Job
 from effnet.training.recipes import write_yaml
+
+if TYPE_CHECKING:
+    from effnet.training.job import Job
 
 
 class RunFolder:
@@ -52,13 +54,8 @@ class RunFolder:
                 f"run: --resume {self.path}"
             )
 
-    def begin(self, job: Job) -> None:
-        """Write the recipe.
-
-        Raises:
-            UsageError: the folder holds a run or other files already.
-        """
-        self.require_new()
+    def write_recipe(self, job: "Job") -> None:
+        """Write the recipe, complete."""
         settings = {"data": job.data, "variant": _variant(job.spec), **job.recipe.to_dict()}
         if job.weights is not None:
             settings["weights"] = job.weights

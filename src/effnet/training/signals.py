@@ -2,10 +2,14 @@
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import NoReturn, Self
 
 from effnet.errors import EffnetError, Interrupted, Preempted
+
+ECHO = 1.0
+"""Seconds in which a second signal is the same wish: a terminal and a launcher may both send it."""
 
 WISHES: dict[int, tuple[type[EffnetError], str]] = {
     signal.SIGINT: (Interrupted, "Interrupted"),
@@ -21,6 +25,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._since = 0.0
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
@@ -42,5 +47,8 @@ class StopSignals:
         raise error(f"{verb}; a checkpoint was written. {hint}")
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        signal.signal(number, self._before[number])
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > ECHO:
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)

@@ -1,6 +1,6 @@
 """One step of learning: forward, loss, backward, and the optimizer, if the gradient is a number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -77,13 +77,14 @@ class Learner:
         """
         state, recipe = self.state, self.job.recipe
         torch.manual_seed(key(recipe.seed, STEP_KEY, state.step, self.group.rank))
-        if self.group.any(len(batch.labels) < FEWEST):
+        counts = self.group.counts(len(batch.labels))
+        if min(counts) < FEWEST:
             return True
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self._guard.begin()
         with _memory_told(recipe.batch):
-            sums = self._gradient(batch)
+            sums = self._gradient(batch, counts)
         norm = self._guard.gradient_norm()
         if not torch.isfinite(norm):
             self._guard.undo()
@@ -97,8 +98,14 @@ class Learner:
         state.totals += sums
         return True
 
-    def _gradient(self, batch: Batch) -> Tensor:
-        """Leave the gradient of a batch, and return its sums of loss, correct answers, pictures."""
+    def _gradient(self, batch: Batch, counts: Sequence[int]) -> Tensor:
+        """Leave the gradient of a batch, and return its sums of loss, correct answers, pictures.
+
+        Args:
+            batch: this process's part of the step.
+            counts: pictures of each process; all take as many parts, and the sum of their gradients
+                is that of the mean loss over all pictures.
+        """
         recipe, job = self.job.recipe, self.job
         layout = memory_format(recipe.channels_last)
         sent = batch.pictures.to(self.device, non_blocking=True)
@@ -108,8 +115,8 @@ class Learner:
             pictures, labels, mixup=self._now.mixup, cutmix=self._now.cutmix
         )
         count = len(labels)
-        weight = self.group.weight(count)
-        parts = min(recipe.accumulate, count // FEWEST)
+        parts = min(recipe.accumulate, min(counts) // FEWEST)
+        scale = len(counts) / sum(counts)
         sums = torch.zeros(3, device=self.device)
         rows = torch.arange(count, device=self.device).tensor_split(parts)
         for number, row in enumerate(rows):
@@ -118,7 +125,7 @@ class Learner:
             with apart, autocast(self.device, recipe.precision):
                 outputs: Tensor = self._parallel(mixed[row] if parts > 1 else mixed)
                 loss = self._loss(outputs, targets[row])
-                (loss * (weight * len(row) / count)).backward()
+                (loss * (len(row) * scale)).backward()
             correct = self.task.correct(outputs, labels[row])
             sums += torch.stack([loss.detach() * len(row), correct, loss.new_tensor(len(row))])
         return sums

@@ -101,6 +101,8 @@ def _train_joined(
             state.totals.zero_()
     elif group.first:
         write_checkpoint(run.checkpoint, state, job)  # from here on the run can be resumed
+    if group.first and not run.recipe.exists():
+        run.write_recipe(job)
     data = _with_pseudo_labels(data, job, run, reporter, group, resume=resume)
     task = build_task(job.task, job.classes, job.task_settings)
     folder = run.tensorboard if recipe.tensorboard and group.first else None
@@ -148,7 +150,7 @@ def require_parts(recipe: Recipe, processes: int) -> None:
 
 @contextmanager
 def _opened(run: RunFolder, job: Job, group: Group, resume: bool) -> Iterator[None]:
-    """Have the first process hold the run folder, and write its recipe."""
+    """Have the first process hold the run folder."""
     if not group.first:
         group.wait()
         yield
@@ -156,8 +158,6 @@ def _opened(run: RunFolder, job: Job, group: Group, resume: bool) -> Iterator[No
     if not resume:
         run.require_new()
     with run.held():
-        if not resume:
-            run.begin(job)
         group.wait()
         yield
 

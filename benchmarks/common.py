@@ -1,0 +1,120 @@
+"""What the benchmarks share: the machine's name, fair turns, tables and files."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def parser(description: str, name: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has."""
+    found = argparse.ArgumentParser(description=description.partition("\n")[0])
+    found.add_argument("--quick", action="store_true", help="a few seconds, only to see it run")
+    found.add_argument("--rounds", type=int, default=7, help="turns of each competitor")
+    found.add_argument(
+        "--only", nargs="+", metavar="NAME", help="only these, or names that begin so"
+    )
+    found.add_argument("--out", type=Path, default=RESULTS / name, help="path without suffix")
+    return found
+
+
+def machine(device: str = "cpu") -> str:
+    """Name the processor and its cores, or the GPU."""
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()}, {cores} cores"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed, and Python's."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def chosen(names: Iterable[str], only: Sequence[str] | None) -> list[str]:
+    """Return the names in `only`, and those that begin with what is no name itself; or all."""
+    known = list(names)
+    if only is None:
+        return known
+    starts = tuple(word for word in only if word not in known)
+    return [name for name in known if name in only or name.startswith(starts)]
+
+
+def in_turns(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Measure everything once a round, each round beginning with another.
+
+    What else the machine does at a time then meets all alike.
+    """
+    names, found = list(measures), {name: list[float]() for name in measures}
+    for turn in range(rounds):
+        first = turn % max(1, len(names))
+        for name in names[first:] + names[:first]:
+            found[name].append(measures[name]())
+    return found
+
+
+def summary(runs: Mapping[str, Sequence[float]], ours: str) -> list[dict[str, Any]]:
+    """Return a row for each name: median, lowest, highest, all runs, and `ours` divided by it.
+
+    The runs are rates: more is better. The ratio is the median of those within a round, as what
+    slows a machine down for a while slows all of a round.
+    """
+    rows = []
+    for name, rates in runs.items():
+        row: dict[str, Any] = {
+            "name": name,
+            "median": statistics.median(rates),
+            "low": min(rates),
+            "high": max(rates),
+            "runs": list(rates),
+        }
+        if ours in runs:
+            pairs = zip(runs[ours], rates, strict=True)
+            row["ours_over_it"] = statistics.median(our / its for our, its in pairs)
+        rows.append(row)
+    return rows
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    lines += [[_cell(value) for value in row] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
+    return str(value)
+
+
+def write(out: Path, record: Mapping[str, Any], text: str) -> None:
+    """Write the record as JSON and the text as Markdown, and print the text."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    out.with_suffix(".md").write_text(text + "\n")
+    print(text)

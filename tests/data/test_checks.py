@@ -2,7 +2,9 @@
 
 import json
 import os
+import tarfile
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from effnet.data import checks
-from effnet.data.checks import ERROR, FEW, WARNING, Finding, Report, check
+from effnet.data import content_checks
+from effnet.data.checks import Report, check
+from effnet.data.findings import ERROR, WARNING, Finding, amount
+from effnet.data.layout_checks import FEW
+from effnet.data.pack import pack
 from effnet.data.sources import open_data
 from effnet.errors import DataError
 from picture_files import csv, folder, picture, save
@@ -232,7 +237,7 @@ def test_to_dict_is_json_and_says_everything(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "BLOCK", 8)
+    monkeypatch.setattr(content_checks, "BLOCK", 8)
     side = 300
     for name in ("a", "b"):
         for number in range(20):
@@ -276,3 +281,105 @@ def test_splits_without_training_are_an_error(tmp_path: Path) -> None:
     report = check(folder(tmp_path, {"val/cat": FEW, "test/cat": FEW}))
     assert set(found(report)) == {"split name", "layout"}
     assert report.unusable
+
+
+SINGLE = {
+    "truncated": "1 of 20 train pictures cannot be read; it would be left out.",
+    "two labels": "The same content has two labels: 1 time.",
+    "unknown class": "The val split has a class without training: eel.",
+    "no picture": "1 file is no picture and is ignored: 1 .txt.",
+    "outside": "1 picture lies outside the class folders and is ignored.",
+}
+
+
+@pytest.mark.parametrize("case", SINGLE)
+def test_one_thing_is_told_of_as_one(tmp_path: Path, case: str) -> None:
+    PLANTED[case][0](folder(tmp_path, GOOD))
+    assert [finding.message for finding in check(tmp_path).findings] == [SINGLE[case]]
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 line of "), (2, "2 lines of ")])
+def test_wrong_lines_are_counted(tmp_path: Path, count: int, words: str) -> None:
+    path = csv(tmp_path / "d.csv", ["path,label", *["a.png,"] * count])
+    message = found(check(path))["lines"].message
+    assert message == f"{words}{path} {'is' if count == 1 else 'are'} wrong."
+
+
+@given(st.integers(0, 5))
+def test_amounts(count: int) -> None:
+    assert amount(count, "file", "files") == f"{count} file" + "s" * (count != 1)
+
+
+# --- shards ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFFNET_HOME", str(tmp_path / "home"))
+
+
+def packed(source: Path) -> Path:
+    pack(open_data(source, val_share=0), source.parent / "shards", shard_bytes=10_240)
+    return source.parent / "shards"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "case", ["truncated", "leak", "two labels", "few", "imbalance", "missing class"]
+)
+def test_shards_of_a_folder_have_what_the_folder_has(tmp_path: Path, case: str) -> None:
+    source = folder(tmp_path / "photos", GOOD)
+    PLANTED[case][0](source)
+    plain, report = check(source), check(packed(source))
+    assert len(list((tmp_path / "shards").glob("train-*.tar"))) > 1
+    for name in ("task", "classes", "counts", "sizes", "kinds", "unusable"):
+        assert getattr(report, name) == getattr(plain, name)
+    (here,), (there,) = report.findings, plain.findings
+    assert (here.severity, here.kind, here.message) == (there.severity, there.kind, there.message)
+    assert len(here.files) == len(there.files)
+    assert all(".tar/" in file for file in here.files)
+
+
+@pytest.mark.usefixtures("home")
+def test_shards_of_several_labels(tmp_path: Path) -> None:
+    lines = [
+        f"{save(tmp_path / f'{i}.png', i).name},{int(i % 3 == 0)},{i % 2},train" for i in range(30)
+    ]
+    source = csv(tmp_path / "d.csv", ["path,red,round,split", *lines])
+    plain, report = check(source), check(packed(source))
+    assert (report.task, report.classes) == ("multilabel", ("red", "round"))
+    assert report.counts == plain.counts == {"train": {"red": 10, "round": 15}}
+    assert report.findings == ()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_shard_that_is_cut_off(tmp_path: Path) -> None:
+    shards = packed(folder(tmp_path / "photos", GOOD))
+    truncate("train-000000.tar")(shards)
+    report = check(shards)
+    assert report.unusable
+    assert "train-000000.tar" in found(report)["layout"].message
+
+
+@pytest.mark.usefixtures("home")
+def test_samples_that_are_left_out_are_a_finding_and_no_warning(tmp_path: Path) -> None:
+    path = tmp_path / "train-000.tar"
+    with tarfile.open(path, "w") as tar:
+        for number in range(2 * FEW + 1):
+            tar.add(save(tmp_path / "a.png", number), f"{number:02}.png")
+            (tmp_path / "a.cls").write_text(f"{number % 2}")
+            if number < 2 * FEW:
+                tar.add(tmp_path / "a.cls", f"{number:02}.cls")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (finding,) = check(path).findings
+    assert (finding.severity, finding.message) == (WARNING, "1 sample is left out.")
+    assert f"{2 * FEW}" in finding.files[0]
+
+
+def test_every_picture_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_checks, "BLOCK", 8)
+    PLANTED["truncated"][0](folder(tmp_path, GOOD))
+    told: list[tuple[int, int]] = []
+    check(tmp_path, lambda done, count: told.append((done, count)))
+    assert told == [(done, 4 * FEW) for done in range(1, 4 * FEW + 1)]

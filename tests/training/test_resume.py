@@ -2,15 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 import tiny
@@ -19,8 +14,8 @@ from effnet.data.sources import open_data
 from effnet.errors import EffnetError, UsageError
 from effnet.model import Model
 from effnet.training import loop
-from effnet.training.checkpoint import read_checkpoint
 from effnet.training.run import RunFolder
+from running import assert_equal, assert_same, started, step_of, wait_until
 
 STEPS = 6
 EPOCHS = 6
@@ -30,8 +25,6 @@ SETTINGS: dict[str, Any] = {
     "augment": "trivialaugment",
     "checkpoint_seconds": 0,
 }
-PATIENCE = 300.0
-"""Seconds after which a condition that never holds fails the test."""
 
 
 @pytest.fixture(scope="module")
@@ -50,55 +43,9 @@ def arguments(place: Path, run: Path, workers: int) -> list[str]:
     return ["fit", str(place / "data"), "--recipe", str(recipe), "--out", str(run)]
 
 
-def step_of(run: Path) -> int:
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    return int(read_checkpoint(checkpoint)[1]["step"]) if checkpoint.exists() else -1
-
-
-def wait_until(condition: Callable[[], bool], alive: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert alive(), "it ended before it could be stopped"
-        assert time.monotonic() < end, "it never came so far"
-        time.sleep(0.005)
-
-
 def in_middle(run: Path) -> bool:
     step = step_of(run)
     return step > STEPS and step % STEPS != 0
-
-
-def started(words: list[str]) -> subprocess.Popen[bytes]:
-    """The command as a program in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "effnet", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def assert_same(run: Path, whole: Path) -> None:
-    weights, expected = (load_file(path / "model.safetensors") for path in (run, whole))
-    assert_equal(weights, expected)
-    assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
-    ours, theirs = (read_checkpoint(p / "checkpoints" / "last.ckpt")[1] for p in (run, whole))
-    assert_equal({**ours, "job": None}, {**theirs, "job": None})
-
-
-def assert_equal(ours: Any, theirs: Any) -> None:
-    if isinstance(theirs, dict):
-        assert set(ours) == set(theirs)
-        for name in theirs:
-            assert_equal(ours[name], theirs[name])
-    elif isinstance(theirs, torch.Tensor):
-        assert torch.equal(ours, theirs)
-    elif isinstance(theirs, list):
-        assert len(ours) == len(theirs)
-        for mine, yours in zip(ours, theirs, strict=True):
-            assert_equal(mine, yours)
-    else:
-        assert ours == theirs
 
 
 @pytest.mark.slow

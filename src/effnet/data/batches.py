@@ -21,6 +21,10 @@ AUGMENT_KEY = 3
 """Sets the randomness of the augmentation apart from all other."""
 
 
+TIMEOUT = 300.0
+"""Seconds without a batch after which the worker processes count as hung; 0 for never."""
+
+
 class Place(NamedTuple):
     """A picture's place in a run.
 
@@ -68,7 +72,7 @@ def training_batches(
     rank: int = 0,
     ranks: int = 1,
     workers: int = 0,
-    timeout: float = 0.0,
+    timeout: float = TIMEOUT,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of a run from a step to its end.
 
@@ -100,16 +104,21 @@ def training_batches(
 
 
 def evaluation_batches(
-    split: Split, transform: Transform, *, batch: int, workers: int = 0
+    split: Split,
+    transform: Transform,
+    *,
+    batch: int,
+    workers: int = 0,
+    timeout: float = TIMEOUT,
 ) -> Generator[Batch, None, None]:
     """Yield all pictures of a split in its order, the last batch being smaller.
 
     Raises:
-        ResourceError: a worker process died.
+        ResourceError: a worker process died or hangs.
     """
     places = [Place(index) for index in range(len(split))]
     groups = [places[start : start + batch] for start in range(0, len(places), batch)]
-    return _load(_Keyed(split, _Always(transform), 0), groups, workers, 0.0)
+    return _load(_Keyed(split, _Always(transform), 0), groups, workers, timeout)
 
 
 @dataclass(frozen=True)
@@ -212,18 +221,38 @@ def _load(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else it draws a seed from the caller's
     )
+    batches: Any = None
     try:
-        with _signals_held() if workers else nullcontext():
-            batches = iter(loader)
-        yield from batches
+        with loading_told(timeout):
+            with _signals_held() if workers else nullcontext():
+                batches = iter(loader)
+            yield from batches
+    finally:
+        if workers and batches is not None:
+            batches._shutdown_workers()
+            for worker in batches._workers:
+                worker.kill()  # one that hangs heeds nothing less, and this process waits for it
+
+
+@contextmanager
+def loading_told(timeout: float = 0.0) -> Iterator[None]:
+    """Say what it means that a loading process died or hangs.
+
+    torch tells of a death wherever the program is at that moment, so whatever is done with batches
+    belongs into this context.
+
+    Raises:
+        ResourceError: a loading process died, or gave nothing for `timeout` seconds.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader" not in str(error):
             raise
-        timed_out = "timed out" in str(error)
         raise ResourceError(
             f"No picture came from the loading processes for {timeout:g} seconds; a disk or a "
             "network folder may hang. See --worker-timeout."
-            if timed_out
+            if "timed out" in str(error)
             else f"A process that loads pictures died ({error}). It may have run out of memory: "
             "try fewer --workers."
         ) from error

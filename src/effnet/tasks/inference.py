@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from effnet.data.batches import Batch, evaluation_batches
+from effnet.data.batches import TIMEOUT, Batch, evaluation_batches, loading_told
 from effnet.data.splits import Split
 from effnet.data.transforms import Preprocessing, evaluation_transform
 from effnet.devices import autocast, memory_format
@@ -39,20 +39,22 @@ def collect_outputs(
     workers: int = 0,
     precision: str = "auto",
     channels_last: bool = True,
+    timeout: float = TIMEOUT,
 ) -> Outputs:
     """Run `net` in evaluation mode over a whole split; its mode is put back afterwards."""
     transform = evaluation_transform(preprocessing)
-    batches = evaluation_batches(split, transform, batch=batch, workers=workers)
+    batches = evaluation_batches(split, transform, batch=batch, workers=workers, timeout=timeout)
     outputs, labels, indices = [], [], []
     unreadable: list[tuple[str, str]] = []
-    for part in batches:
-        unreadable += part.unreadable
-        if len(part.labels):
-            outputs.append(
-                run(net, part, preprocessing, precision=precision, channels_last=channels_last)
-            )
-            labels.append(part.labels)
-            indices.append(part.indices)
+    with loading_told():
+        for part in batches:
+            unreadable += part.unreadable
+            if len(part.labels):
+                outputs.append(
+                    run(net, part, preprocessing, precision=precision, channels_last=channels_last)
+                )
+                labels.append(part.labels)
+                indices.append(part.indices)
     if not outputs:
         return Outputs(
             torch.empty(0, 0), torch.empty(0).long(), torch.empty(0).long(), tuple(unreadable)

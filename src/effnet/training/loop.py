@@ -15,7 +15,7 @@ from typing import NoReturn
 import torch
 
 from effnet import artifact
-from effnet.data.batches import Batch, steps_per_epoch, training_batches
+from effnet.data.batches import Batch, loading_told, steps_per_epoch, training_batches
 from effnet.data.orders import order_of
 from effnet.data.sources import DataSet
 from effnet.errors import DataError, DivergedError
@@ -79,7 +79,7 @@ class Training:
             timeout=recipe.worker_timeout,
         )
         # Closing ends the processes that load pictures, whatever ends the loop.
-        with StopSignals() as signals, self.reporter, closing(batches):
+        with StopSignals() as signals, self.reporter, loading_told(), closing(batches):
             self.reporter.begin(self.steps, self.task.running)
             self.learner.begin_epoch(self.state.step // self.steps)
             while not self.finished:
@@ -174,6 +174,7 @@ class Training:
             val.subset(range(group.rank, len(val), group.size)),
             self.job.preprocessing,
             workers=recipe.workers,
+            timeout=recipe.worker_timeout,
             precision=recipe.precision,
             channels_last=recipe.channels_last,
         )

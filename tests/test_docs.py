@@ -38,7 +38,7 @@ def commands(page: Path) -> list[str]:
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with `photos`: pieces of scikit-learn's two sample photographs."""
+    """A working folder with `photos`, pieces of scikit-learn's two photographs, and `more`."""
     monkeypatch.chdir(tmp_path)
     for name, pixels in zip(("temple", "flower"), load_sample_images().images, strict=True):
         folder = tmp_path / "photos" / name
@@ -47,6 +47,10 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             top, left = 20 * number, 40 * number
             piece = pixels[top : top + SIDE, left : left + SIDE]
             Image.fromarray(piece).save(folder / f"{number}.jpg")
+    (tmp_path / "more").mkdir()
+    for number in range(PICTURES_PER_CLASS):
+        piece = pixels[300 : 300 + SIDE, 30 * number : 30 * number + SIDE]
+        Image.fromarray(piece).save(tmp_path / "more" / f"{number}.jpg")
     return tmp_path / "photos"
 
 

@@ -272,3 +272,10 @@ def test_evaluating_on_a_device_that_is_not_there() -> None:
     assert caught.value.exit_code == 5
     with pytest.raises(UsageError, match="Unknown device 'gpu'"):
         model.evaluate(*tiny.arrays(6), device="gpu")
+
+
+def test_weights_bring_their_own_network(tmp_path: Path) -> None:
+    file = Model(tiny.SPEC, classes=tiny.CLASSES).save(tmp_path / "model.safetensors")
+    assert Model(weights=file).spec == tiny.SPEC
+    assert Model(weights=file, classes=["a", "b"]).spec == tiny.SPEC.with_(classes=2)
+    assert Model(classes=2).spec.name == "b0"

@@ -31,7 +31,7 @@ from effnet.training.job import Job, declare
 from effnet.training.progress import ConsoleReporter
 from effnet.training.recipe import Recipe
 from effnet.training.recipes import named
-from effnet.training.run import RunFolder, new_run_path
+from effnet.training.run import RunFolder, model_file, new_run_path
 from effnet.training.train import train
 
 # What Keras calls a thing, and the settings that it stands for; its learning rates are Keras's.
@@ -74,12 +74,13 @@ class Model:
     """An EfficientNet that answers classes, labels or numbers, with everything needed to use it.
 
     Args:
-        variant: name of a published variant, or the spec of any network.
+        variant: name of a published variant, or the spec of any network; None takes the weights',
+            or "b0".
         classes: names of the classes, labels or targets, or their number; None takes them from the
             data of `fit`, which also decides what they are.
         convention: "torch" or "tensorflow" padding and normalisation, for a named variant.
-        weights: a model file to start from; its classifier is left out if its classes differ, and
-            without `classes` its classes are taken until `fit` brings others.
+        weights: a model file or run folder to start from; its classifier is left out if its classes
+            differ, and without `classes` its classes are taken until `fit` brings others.
         seed: of the initial weights.
 
     Attributes:
@@ -96,20 +97,22 @@ class Model:
 
     def __init__(
         self,
-        variant: str | Spec = "b0",
+        variant: str | Spec | None = None,
         *,
         classes: int | Sequence[str] | None = None,
         convention: str = "torch",
         weights: str | Path | None = None,
         seed: int = 0,
     ) -> None:
+        source = None if weights is None else artifact.read(model_file(weights))
+        if variant is None:
+            variant = "b0" if source is None else source[1].spec
         spec = (
             variant if isinstance(variant, Spec) else variant_spec(variant, convention=convention)
         )
         self._named = classes is not None and not isinstance(classes, int)
         self._open = classes is None
         self._settled = False
-        source = None if weights is None else artifact.read(weights)
         if classes is None:
             classes = spec.classes if source is None else source[1].classes
         self.task: Task = build_task("classify", _class_names(classes))
@@ -121,7 +124,7 @@ class Model:
                 self.task = _task_of(source[1])
             artifact.copy_weights(source[0], self.net, classifier=same, where=str(weights))
             self.preprocessing = source[1].preprocessing
-        self._weights = None if weights is None else str(Path(weights).resolve())
+        self._weights = None if weights is None else str(model_file(weights).resolve())
         self.training: Mapping[str, Any] = {}
         self.figures: Mapping[str, Any] = {}
         self._compiled: dict[str, Any] = {}
@@ -133,7 +136,7 @@ class Model:
         Raises:
             ModelFileError: the file is missing, damaged or not a model.
         """
-        file = RunFolder(path).model if Path(path).is_dir() else Path(path)
+        file = model_file(path)
         net, card = artifact.read(file)
         model = cls.__new__(cls)
         model.net, model._compiled = net, {}

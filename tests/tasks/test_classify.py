@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.data import mixup as timm_mixup
+from timm.loss import SoftTargetCrossEntropy
 
 from effnet.tasks.classify import Classification
 
@@ -86,3 +88,27 @@ def test_probabilities_are_softmax() -> None:
     found = TASK.decode(logits.half())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.softmax(logits.half().float(), 1))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_losses_are_timms(kind: str, smoothing: float) -> None:
+    # Of two pictures each is mixed with the other, whatever order a library mixes in.
+    task = Classification(("a", "b", "c"))
+    labels, outputs = torch.tensor([2, 0]), torch.randn(2, 3)
+    pictures = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    alphas = {"mixup": 0.0, "cutmix": 0.0, kind: 1.0}
+    for seed in range(5):
+        torch.manual_seed(seed)
+        mixed, targets = task.mixed(pictures, labels, **alphas)
+        kept = float(targets[0, 2])
+        theirs = timm_mixup.mixup_target(labels, 3, kept, smoothing)
+        torch.testing.assert_close(
+            task.loss(outputs, targets, smoothing=smoothing),
+            SoftTargetCrossEntropy()(outputs, theirs),
+        )
+        assert float(mixed[0].mean()) == pytest.approx(1 - kept, abs=1e-6)
+        if kind == "mixup":
+            timms = timm_mixup.Mixup(mixup_alpha=1.0, num_classes=3)
+            timms._params_per_batch = lambda kept=kept: (kept, False)
+            torch.testing.assert_close(timms(pictures.clone(), labels)[0], mixed)

@@ -194,7 +194,7 @@ def test_labels_that_are_no_classes(tmp_path: Path) -> None:
 
 
 def test_what_a_teacher_cannot_do(tmp_path: Path, teacher: Path, unlabelled: Path) -> None:
-    with pytest.raises(ModelFileError, match="no teacher"):
+    with pytest.raises(ModelFileError, match="no model file"):
         pseudo_labels(tmp_path / "none", unlabelled, tiny.CLASSES)
     with pytest.raises(UsageError, match=r"Only the teacher: red; only the data: yellow"):
         pseudo_labels(teacher, unlabelled, ["blue", "green", "yellow"])

@@ -19,7 +19,7 @@ from effnet.training.recipes import NOT_SETTINGS, RECIPES, from_mapping, named, 
 if TYPE_CHECKING:
     from effnet.training.job import Job
 
-DEFAULT_RECIPE = "quick"
+DEFAULT_RECIPE, DEFAULT_VARIANT = "quick", "b0"
 AUTO = "auto"
 """As --batch: measure which is the fastest."""
 
@@ -28,7 +28,9 @@ def _fit(
     data: Annotated[
         str | None, typer.Argument(help="A folder, a CSV file, or the name of a data set.")
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="See `effnet models`. Default: b0.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="See `effnet models`. [the weights' own, or b0]")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
@@ -74,13 +76,14 @@ def _fit(
         raise UsageError(
             "What shall it train on? Give a folder, a CSV file, or try: effnet fit digits"
         )
-    variant_or_spec = variant or file.get("variant", "b0")
     weights = weights or file.get("weights")
+    # Weights know their network.
+    variant_or_spec = variant or file.get("variant") or (None if weights else DEFAULT_VARIANT)
     if several:
         if settle is not None:
             raise UsageError("--batch auto measures one process; with --devices give a number.")
         options = {"variant": variant, "recipe": recipe, "weights": weights, **given}
-        run = out or default_run(data, variant_or_spec)
+        run = out or default_run(data, variant_or_spec or DEFAULT_VARIANT)
         raise typer.Exit(fit_in_several(data, options, run, devices, retries, as_json))
     _new(data, variant_or_spec, chosen, weights, out, dry_run, as_json, settle)
     return None
@@ -99,7 +102,7 @@ def chosen_recipe(name: str) -> tuple[Recipe, dict[str, Any]]:
 
 def _new(
     data: str,
-    variant: str | Spec,
+    variant: str | Spec | None,
     recipe: Recipe,
     weights: str | Path | None,
     out: Path | None,

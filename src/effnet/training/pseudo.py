@@ -21,11 +21,11 @@ from effnet.data.joined import joined
 from effnet.data.sources import DataSet
 from effnet.data.splits import FileSplit, Split
 from effnet.devices import on_device
-from effnet.errors import DataError, ModelFileError, UsageError
+from effnet.errors import DataError, UsageError
 from effnet.files import atomic_path
 from effnet.tasks.classify import Classification
 from effnet.tasks.inference import collect_outputs
-from effnet.training.run import RunFolder
+from effnet.training.run import RunFolder, model_file
 
 FILE = "pseudo.csv"
 THRESHOLD = 0.3
@@ -147,7 +147,7 @@ def pseudo_labels(
         ModelFileError: the teacher cannot be read.
         DataError: there is no picture, or none that the teacher is sure of.
     """
-    net, card = artifact.read(_model_file(Path(teacher)))
+    net, card = artifact.read(model_file(teacher))
     if card.task != "classify":
         raise UsageError(f"{teacher} answers no classes: its task is {card.task}.")
     _require_classes(card.classes, classes, teacher)
@@ -251,13 +251,6 @@ def with_pseudo(data: DataSet, path: Path) -> DataSet:
         DataError: the file is damaged, or of other classes.
     """
     return replace(data, train=joined(data.train, read_pseudo(path, data.classes)))
-
-
-def _model_file(teacher: Path) -> Path:
-    file = RunFolder(teacher).model if teacher.is_dir() else teacher
-    if not file.is_file():
-        raise ModelFileError(f"There is no teacher {file}; give --teacher a model file or a run.")
-    return file
 
 
 def _require_classes(known: Sequence[str], needed: Sequence[str], teacher: str | Path) -> None:

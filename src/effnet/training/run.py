@@ -120,6 +120,11 @@ def _variant(spec: Spec) -> str | dict[str, Any]:
     return spec.to_dict()
 
 
+def model_file(path: str | Path) -> Path:
+    """Return a model file, or that of a run folder."""
+    return RunFolder(path).model if Path(path).is_dir() else Path(path)
+
+
 def new_run_path(*parts: Any, root: str | Path = "runs") -> Path:
     """Return a folder under `root` named by `parts`, numbered if there is one already."""
     name = "-".join("".join(c if c.isalnum() else "-" for c in str(part)) for part in parts)

@@ -50,6 +50,18 @@ def test_input_pipeline(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_rare_classes(tmp_path: Path) -> None:
+    record = run(
+        "rare_classes",
+        *("--quick", "--threads", "1", "--only", "none", "sampling balanced"),
+        out=tmp_path / "table",
+    )
+    assert [row["name"] for row in record["rows"]] == ["none", "sampling balanced"]
+    assert all(0 <= row["balanced_accuracy"] <= 1 for row in record["rows"])
+    assert "classes of [20, 17, 14, 12, 10, 8, 7, 6, 5, 4] pictures" in record["work"]
+
+
+@pytest.mark.slow
 def test_train_cpu(tmp_path: Path) -> None:
     record = run(
         "train_cpu",

@@ -85,7 +85,7 @@ def memory_kept() -> Iterator[None]:
         library.malloc_trim(0)
 
 
-# glibc's malloc.h: M_TRIM_THRESHOLD is -1, M_MMAP_THRESHOLD -3, M_MMAP_MAX -4. Setting one ends their
-# growing by themselves, so they are left as large as they can have grown.
+# glibc's malloc.h: M_TRIM_THRESHOLD is -1, M_MMAP_THRESHOLD -3, M_MMAP_MAX -4. Setting one ends
+# their growing by themselves, so they are left as large as they can have grown.
 _KEPT = {-1: -1, -4: 0}
 _GIVEN_BACK = {-1: 64 << 20, -3: 32 << 20, -4: 65536}

@@ -399,7 +399,7 @@ def test_processes_do_not_move_each_other_s_place(tmp_path: Path, method: str) -
     with context.Pool(2) as pool:
         results = pool.starmap_async(_read_often, [(split, seed) for seed in range(4)])
         assert _read_often(split, 9)
-        assert results.get(60) == [True] * 4
+        assert results.get(300) == [True] * 4  # a new process imports torch first
 
 
 def test_threads_do_not_move_each_other_s_place(tmp_path: Path) -> None:

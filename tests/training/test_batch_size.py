@@ -138,7 +138,7 @@ def test_real_steps_in_a_process() -> None:
         assert large.images_per_second > small.images_per_second > 10
         # At the least the input, as floats, twice.
         assert large.memory - small.memory > 2 * 4 * 500 * 3 * 32**2
-        limit = large.memory + 50_000_000
+        limit = large.memory + 400_000_000  # runs differ by some
     with StepProcess(tiny_job(resolution=32), memory=limit) as measure:
         assert not measure(512).problem
         beyond = measure(20_000)

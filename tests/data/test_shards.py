@@ -396,10 +396,12 @@ def test_processes_do_not_move_each_other_s_place(tmp_path: Path, method: str) -
     split.read(0)  # so that a forked process inherits open files
     split.read(11)
     context = multiprocessing.get_context(method)
+    indices = np.random.default_rng(0).integers(0, len(split), 1200).tolist()
     with context.Pool(2) as pool:
-        results = pool.starmap_async(_read_often, [(split, seed) for seed in range(4)])
+        # A spawned process finds the package, but not always the tests.
+        results = pool.map_async(split.content, indices, chunksize=100)
         assert _read_often(split, 9)
-        assert results.get(300) == [True] * 4  # a new process imports torch first
+        assert results.get(300) == [split.content(index) for index in indices]
 
 
 def test_threads_do_not_move_each_other_s_place(tmp_path: Path) -> None:

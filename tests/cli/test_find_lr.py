@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import tiny
+from effnet.model import Model
 
 Run = Callable[..., Any]
 
@@ -45,3 +46,15 @@ def test_data_is_needed(run: Run) -> None:
     result = run("find-lr")
     assert (result.code, result.out) == (2, "")
     assert "digits" in result.err
+
+
+def test_weights_bring_their_own_network(run: Run, data: Path, tmp_path: Path) -> None:
+    weights = Model(tiny.SPEC, classes=tiny.CLASSES).save(tmp_path / "model.safetensors")
+    settings = ("--batch", 8, "--workers", 0, "--resolution", tiny.SIDE, "--steps", 50)
+    out = tmp_path / "lr.png"
+    found = run("find-lr", data, "--weights", weights, *settings, "--out", out)
+    assert found.code == 0, found.err
+    fitted = run("fit", data, "--weights", weights, "--dry-run", "--json")
+    job = json.loads(fitted.out)
+    assert job["spec"]["name"] == "tiny"
+    assert job["weights"] == str(weights)

@@ -66,9 +66,7 @@ def tell(folder: Path) -> None:
                     "total": group.total(torch.tensor([1.0, group.rank], dtype=torch.float64)),
                     "any": [group.any(group.rank == one) for one in (0, 2, SIZE)],
                     "gathered": group.gathered({"rank": group.rank}),
-                    "share": group.share(list(range(8))),
                     "counts": group.counts(10 + group.rank),
-                    "weight": group.weight(group.rank + 1),
                 }
             )
             group.wait()
@@ -181,9 +179,7 @@ def test_alone_every_answer_is_ones_own() -> None:
         assert torch.equal(group.total(values), values)
         assert [group.any(True), group.any(False)] == [True, False]
         assert group.gathered("word") == ["word"]
-        assert group.share("abc") == "abc"
         assert group.counts(5) == [5]
-        assert group.weight(5) == 1.0
         assert group.parallel(net) is net
         with group.apart(net):
             group.wait()
@@ -225,18 +221,14 @@ def test_device_of_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_what_they_tell_each_other(left: Path) -> None:
     found = results("tell", left)
-    shares: list[int] = []
     for rank, (first, second) in enumerate(found):
         assert first["place"] == [rank, SIZE, int(rank == 0)]
         assert first["total"].tolist() == [SIZE, sum(range(SIZE))]
         assert first["any"] == [True, True, False]
         assert first["gathered"] == [{"rank": other} for other in range(SIZE)]
         assert first["counts"] == [10, 11, 12]
-        assert first["weight"] == pytest.approx((rank + 1) * SIZE / sum(range(1, SIZE + 1)))
-        shares += first["share"]
         assert {**first, "total": 0} == {**second, "total": 0}
         assert torch.equal(first["total"], second["total"])
-    assert sorted(shares) == list(range(8))
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, recall_score
 import tiny
 from effnet.data.joined import joined
 from effnet.data.sources import DataSet, open_data
-from effnet.data.splits import ArraySplit
-from effnet.training.suspicions import class_counts, leakage, never_right
+from effnet.data.splits import ArraySplit, class_counts
+from effnet.training.suspicions import leakage, never_right
 
 CLASSES = ["ant", "bee", "cat", "dog"]
 

@@ -53,9 +53,8 @@ def trained(net: nn.Module, part: slice, dtype: torch.dtype, group: Group) -> di
         x, labels = pictures(step, dtype)
         optimizer.zero_grad()
         out = parallel(x[part])
-        count = len(x[part])
-        loss = F.cross_entropy(out, labels[part], reduction="sum") / max(count, 1)
-        (loss * group.weight(count)).backward()
+        loss = F.cross_entropy(out, labels[part], reduction="sum")
+        (loss * group.size / PICTURES).backward()  # the mean of the processes is that of all
         optimizer.step()
         outputs.append(out.detach())
     grads = [parameter.grad for parameter in net.parameters()]

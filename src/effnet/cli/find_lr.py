@@ -15,7 +15,9 @@ def _find_lr(
     data: Annotated[
         str | None, typer.Argument(help="A folder, a CSV file, or the name of a data set.")
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="See `effnet models`. Default: b0.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="See `effnet models`. [the weights' own, or b0]")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
@@ -43,7 +45,7 @@ def _find_lr(
     dataset = open_data(source, val_share=chosen.val_share, seed=chosen.seed, task=chosen.task)
     start = weights or file.get("weights")
     model = Model(
-        variant or file.get("variant", "b0"),
+        variant or file.get("variant"),
         classes=dataset.classes,
         weights=start,
         seed=chosen.seed,

@@ -77,8 +77,7 @@ def _fit(
             "What shall it train on? Give a folder, a CSV file, or try: effnet fit digits"
         )
     weights = weights or file.get("weights")
-    # Weights know their network.
-    variant_or_spec = variant or file.get("variant") or (None if weights else DEFAULT_VARIANT)
+    variant_or_spec = variant or file.get("variant")
     if several:
         if settle is not None:
             raise UsageError("--batch auto measures one process; with --devices give a number.")
@@ -117,10 +116,13 @@ def _new(
 
     dataset = open_data(data, val_share=recipe.val_share, seed=recipe.seed, task=recipe.task)
     model = Model(variant, classes=dataset.classes, weights=weights, seed=recipe.seed)
-    job = declare(model.spec, dataset, recipe, preprocessing=model.preprocessing)
+    known: dict[str, Any] = {
+        "preprocessing": model.preprocessing,
+        "weights": None if weights is None else str(weights),
+    }
     if settle is not None:
-        recipe = settle(recipe, job, len(dataset.train))
-        job = declare(model.spec, dataset, recipe, preprocessing=model.preprocessing)
+        recipe = settle(recipe, declare(model.spec, dataset, recipe, **known), len(dataset.train))
+    job = declare(model.spec, dataset, recipe, **known)
     if speaks():
         typer.echo(describe(job, dataset), err=True)
     if dry_run:

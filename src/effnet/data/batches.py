@@ -118,7 +118,7 @@ def evaluation_batches(
     """
     places = [Place(index) for index in range(len(split))]
     groups = [places[start : start + batch] for start in range(0, len(places), batch)]
-    return _load(_Keyed(split, _Always(transform), 0), groups, workers, timeout)
+    return _load(_Keyed(split, Always(transform), 0), groups, workers, timeout)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _places(order: Sequence[int], epoch: int) -> Iterator[Place]:
 
 
 @dataclass(frozen=True)
-class _Always:
+class Always:
     """The same transform in every epoch."""
 
     transform: Transform

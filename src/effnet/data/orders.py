@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from effnet.data.keyed import key
-from effnet.data.splits import Labels, Split
+from effnet.data.splits import Labels, Split, class_indices
 
 ORDER_KEY = 2
 """Sets the randomness of the order apart from all other."""
@@ -52,7 +52,7 @@ def balanced_order(labels: Labels, power: float, seed: int, epoch: int) -> Tenso
 def order_of(split: Split, sampling: str, seed: int) -> Order:
     """Return the order of a split's epochs: its own, if it has one, or by `sampling`."""
     if sampling != "all":
-        indices = split.labels if split.labels.ndim == 1 else split.labels.argmax(1)
+        indices = class_indices(split.labels)
         return lambda epoch: balanced_order(indices, POWERS[sampling], seed, epoch)
     own = getattr(split, "epoch_order", None)
     if own is not None:

@@ -16,6 +16,16 @@ Labels = NDArray[Any]
 """Class indices (N,) int64, or a value of each output (N, K) float32."""
 
 
+def class_indices(labels: Labels) -> Labels:
+    """Return labels (N,), or of shares (N, classes) the class of the largest."""
+    return labels if labels.ndim == 1 else labels.argmax(1)
+
+
+def class_counts(labels: Labels, classes: int) -> list[int]:
+    """Return the number of pictures of each class, of labels (N,) or shares (N, classes)."""
+    return np.bincount(class_indices(labels), minlength=classes).tolist()
+
+
 @runtime_checkable
 class Split(Protocol):
     """Pictures with labels, before any transform.

@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,7 +52,7 @@ _SHARE_BUFFERS = next(  # newer and older torch
 class Group:
     """The processes that train together, seen by one of them.
 
-    Every method but `share` and `apart` must be called by all of them, in the same order.
+    Every method but `apart` must be called by all of them, in the same order.
 
     Attributes:
         rank: this process's number, counted from 0.
@@ -66,10 +66,6 @@ class Group:
     def first(self) -> bool:
         """Whether this is the process that writes the files and reports."""
         return self.rank == 0
-
-    def share(self, items: Sequence[Any]) -> Sequence[Any]:
-        """Return this process's items of a batch; together all have each item once."""
-        return items[self.rank :: self.size]
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over the processes, on the device of `values`, the same bits for all."""
@@ -86,16 +82,6 @@ class Group:
         found = [torch.empty((), dtype=torch.int64) for _ in range(self.size)]
         dist.all_gather(found, torch.tensor(count))
         return [int(each) for each in found]
-
-    def weight(self, count: int) -> float:
-        """Return the factor of this process's mean loss, for the mean over all pictures of a step.
-
-        It is 1 where all have as many pictures. The mean of the gradients is then exact.
-
-        Args:
-            count: pictures of this process.
-        """
-        return count * self.size / max(sum(self.counts(count)), 1)
 
     def any(self, flag: bool) -> bool:
         """Return whether it is true for one of them."""

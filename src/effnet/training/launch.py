@@ -25,6 +25,7 @@ from effnet.errors import (
     ResourceError,
     UsageError,
 )
+from effnet.training.signals import ECHO
 
 PROGRAM = (sys.executable, "-m", "effnet")
 
@@ -34,8 +35,6 @@ ALONE = 2.0
 """Seconds in which the others of a failed process may end by themselves and say why."""
 GRACE = 20.0
 """Seconds after which they are killed."""
-ECHO = 1.0
-"""Seconds in which a second signal is the first one, come by another way."""
 PAUSE = 3.0
 """Seconds before a group is started again."""
 MOST_SHOWN = 20_000

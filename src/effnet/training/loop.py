@@ -18,6 +18,7 @@ from effnet import artifact
 from effnet.data.batches import Batch, loading_told, steps_per_epoch, training_batches
 from effnet.data.orders import order_of
 from effnet.data.sources import DataSet
+from effnet.data.splits import class_counts
 from effnet.errors import DataError, DivergedError
 from effnet.tasks.inference import Outputs, collect_outputs
 from effnet.tasks.task import Task
@@ -32,7 +33,7 @@ from effnet.training.run import RunFolder
 from effnet.training.schedules import learning_rate
 from effnet.training.signals import StopSignals
 from effnet.training.step import Learner
-from effnet.training.suspicions import class_counts, never_right
+from effnet.training.suspicions import never_right
 
 
 @dataclass

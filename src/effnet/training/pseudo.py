@@ -59,7 +59,6 @@ def prepared(
     teacher: str,
     unlabelled: str,
     threshold: float = THRESHOLD,
-    per_class: int = 0,
     workers: int = 0,
     device: str = "auto",
     resume: bool = False,
@@ -75,7 +74,6 @@ def prepared(
         teacher: a model file or a run folder; empty for none.
         unlabelled: a folder of pictures; empty for none.
         threshold: see `pseudo_labels`.
-        per_class: see `pseudo_labels`.
         workers: processes that load pictures.
         device: where the teacher runs.
         resume: go on with the run.
@@ -104,7 +102,6 @@ def prepared(
             unlabelled,
             data.classes,
             threshold=threshold,
-            per_class=per_class,
             without=[split for split in (data.train, data.val, data.test) if split is not None],
             workers=workers,
             device=device,

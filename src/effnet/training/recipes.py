@@ -11,6 +11,40 @@ from effnet.errors import UsageError, closest
 from effnet.files import write_text
 from effnet.training.recipe import TYPES, Recipe
 
+_SCRATCH = Recipe(
+    epochs=100,
+    batch=64,
+    lr=4e-3,
+    weight_decay=0.05,
+    warmup_epochs=5.0,
+    ema=0.9998,
+    drop_path=None,
+    crop_scale=0.35,
+    augment="trivialaugment",
+    erasing=0.1,
+    mixup=0.2,
+    cutmix=1.0,
+)
+
+# The reference code says what the paper leaves out: the rate is 0.016 for each 256 pictures, and
+# the random crop keeps at least 8 percent.
+_PAPER_V1 = Recipe(
+    epochs=350,
+    batch=256,
+    optimizer="rmsprop",
+    lr=0.016,
+    momentum=0.9,
+    weight_decay=1e-5,
+    schedule="exponential",
+    decay_rate=0.97,
+    decay_epochs=2.4,
+    warmup_epochs=5.0,
+    ema=0.9999,
+    drop_path=None,
+    crop_scale=0.08,
+    augment="autoaugment",
+)
+
 RECIPES: dict[str, Recipe] = {
     # From random weights on a small or middling data set, with a deadline.
     "quick": Recipe(),
@@ -25,75 +59,29 @@ RECIPES: dict[str, Recipe] = {
         magnitude=7,
     ),
     # From random weights with time: strong augmentation, stochastic depth, mixing.
-    "scratch": Recipe(
-        epochs=100,
-        batch=64,
-        lr=4e-3,
-        weight_decay=0.05,
-        warmup_epochs=5.0,
-        ema=0.9998,
-        drop_path=None,
-        crop_scale=0.35,
-        augment="trivialaugment",
-        erasing=0.1,
-        mixup=0.2,
-        cutmix=1.0,
-    ),
-    # arXiv:1905.11946, section 5.2, and the reference code for what the paper leaves out: the rate
-    # is 0.016 for each 256 pictures, and the random crop keeps at least 8 percent.
-    "paper-v1": Recipe(
-        epochs=350,
-        batch=256,
-        optimizer="rmsprop",
-        lr=0.016,
-        momentum=0.9,
-        weight_decay=1e-5,
-        schedule="exponential",
-        decay_rate=0.97,
-        decay_epochs=2.4,
-        warmup_epochs=5.0,
-        ema=0.9999,
-        drop_path=None,
-        crop_scale=0.08,
-        augment="autoaugment",
-    ),
-    # arXiv:2104.00298, section 5.1 and table 6 (V2-S), with the reference code for the rest: the
-    # rate is 0.256 for 4096 pictures, and falls as in V1.
-    "paper-v2": Recipe(
-        epochs=350,
-        batch=256,
-        optimizer="rmsprop",
-        lr=0.016,
-        momentum=0.9,
-        weight_decay=1e-5,
-        schedule="exponential",
-        decay_rate=0.99,
-        decay_epochs=2.4,
-        warmup_epochs=5.0,
-        ema=0.9999,
+    "scratch": _SCRATCH,
+    # arXiv:1905.11946, section 5.2.
+    "paper-v1": _PAPER_V1,
+    # arXiv:2104.00298, section 5.1 and table 6 (V2-S); optimizer and schedule are V1's.
+    "paper-v2": _PAPER_V1.with_(
         drop_path=0.2,
         dropout=0.3,
-        crop_scale=0.08,
         augment="randaugment",
         magnitude=15,
         stages=4,
         first_size=128 / 300,
         first_strength=1 / 3,
     ),
-    # arXiv:1911.04252, section 3.1, for the student's noise; the rest is that of `scratch`. Soft
-    # labels need no smoothing.
-    "noisy-student": Recipe(
-        epochs=100,
-        batch=64,
-        lr=4e-3,
-        weight_decay=0.05,
-        warmup_epochs=5.0,
-        ema=0.9998,
+    # arXiv:1911.04252, section 3.1, for the student's noise. Soft labels are neither smoothed nor
+    # mixed.
+    "noisy-student": _SCRATCH.with_(
         dropout=0.5,
         drop_path=0.2,
-        crop_scale=0.35,
         augment="randaugment",
         magnitude=27,
+        erasing=0.0,
+        mixup=0.0,
+        cutmix=0.0,
         label_smoothing=0.0,
     ),
 }

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from effnet.data.splits import Labels
+from effnet.data.splits import Labels, class_counts
 from effnet.errors import UsageError
 from effnet.training.recipe import Recipe
-from effnet.training.suspicions import class_counts
 
 BETA = 0.999
 """Of the effective number of pictures (arXiv:1901.05555, section 4.3)."""

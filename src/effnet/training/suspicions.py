@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from effnet.data.joined import JoinedSplit
 from effnet.data.sources import DataSet
-from effnet.data.splits import FileSplit, Labels, Split
+from effnet.data.splits import FileSplit, Split
 
 MOST_COMPARED = 20_000
 """Of more pictures an even sample is compared, as a training should begin soon."""
@@ -78,12 +78,6 @@ def never_right(
         for index, name in enumerate(classes)
         if pictures[index] and not hits[index] and (1 - accuracy) ** pictures[index] < SURE
     ]
-
-
-def class_counts(labels: Labels, classes: int) -> list[int]:
-    """Return the number of pictures of each class, of labels (N,) or shares (N, classes)."""
-    indices = labels.argmax(1) if labels.ndim == 2 else labels
-    return np.bincount(indices, minlength=classes).tolist()
 
 
 def _leaks(train: Split, other: Split, name: str, most: int) -> Iterator[str]:

@@ -3,14 +3,12 @@
 import math
 from collections.abc import Generator
 from contextlib import AbstractContextManager
-from functools import partial
 
 import torch
 
-from effnet.data.batches import Batch, steps_per_epoch, training_batches
+from effnet.data.batches import Always, Batch, steps_per_epoch, training_batches
 from effnet.data.orders import order_of
 from effnet.data.splits import Labels, Split
-from effnet.data.transforms import Transform
 from effnet.devices import memory_format, pick_device
 from effnet.nets.network import EfficientNet
 from effnet.tasks.task import build_task
@@ -57,7 +55,7 @@ class Trial:
         recipe = self.job.recipe
         return training_batches(
             split,
-            partial(_same, EpochTransforms(recipe, self.job.preprocessing), self.epoch),
+            Always(EpochTransforms(recipe, self.job.preprocessing)(self.epoch)),
             batch=recipe.batch,
             seed=recipe.seed,
             epochs=math.ceil(steps / steps_per_epoch(len(split), recipe.batch)),
@@ -79,7 +77,3 @@ class Trial:
         self.state.step += 1
         loss, _, seen = totals.tolist()
         return loss / seen if learned and seen else math.nan
-
-
-def _same(transforms: EpochTransforms, epoch: int, _: int) -> Transform:
-    return transforms(epoch)

@@ -71,6 +71,25 @@ def test_out_of_memory_names_the_batch_to_try(
     assert caught.value.exit_code == 5
 
 
+def test_a_loading_process_that_dies_while_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    write = loop.write_checkpoint
+
+    def write_interrupted(*args: Any) -> None:
+        monkeypatch.setattr(torch, "save", save)
+        write(*args)
+
+    monkeypatch.setattr(loop, "write_checkpoint", write_interrupted)
+    with pytest.raises(ResourceError, match="process that loads pictures died"):
+        fit(tmp_path / "run")
+    assert content_of(tmp_path / "run")["step"] == 0  # the old one is whole
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir() if p.name[0] == "."] == []
+
+
 def test_file_holds_the_best_epoch(tmp_path: Path) -> None:
     noisy = tiny.arrays(48, noise=255)
     model, history = fit(tmp_path / "run", *noisy, epochs=6, val_share=0.3)

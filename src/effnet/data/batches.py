@@ -234,6 +234,11 @@ def _load(
                 worker.kill()  # one that hangs heeds nothing less, and this process waits for it
 
 
+def of_loading(error: RuntimeError) -> bool:
+    """Return whether torch tells by an error of a loading process, whatever was being done."""
+    return "DataLoader" in str(error)
+
+
 @contextmanager
 def loading_told(timeout: float = 0.0) -> Iterator[None]:
     """Say what it means that a loading process died or hangs.
@@ -247,7 +252,7 @@ def loading_told(timeout: float = 0.0) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader" not in str(error):
+        if not of_loading(error):
             raise
         raise ResourceError(
             f"No picture came from the loading processes for {timeout:g} seconds; a disk or a "

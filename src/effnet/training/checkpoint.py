@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from effnet.data.batches import of_loading
 from effnet.errors import DivergedError, ModelFileError, UsageError
 from effnet.files import atomic_path
 from effnet.nets.network import EfficientNet
@@ -104,6 +105,8 @@ def write_checkpoint(path: Path, state: State, job: Job) -> None:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:  # what torch makes of a full disk
+            if of_loading(error):
+                raise
             raise OSError(str(error).splitlines()[0]) from error
 
 

@@ -14,12 +14,13 @@ LONGEST = 500
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"files", "devices", "nets"},
+    {"extras", "files", "devices", "nets"},
     {"measure", "weights", "data"},
     {"tasks", "artifact"},
     {"training", "evaluation", "budget", "compression", "deployment"},
+    {"pretrained"},
     {"model"},
-    {"cli"},
+    {"cli", "compat"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

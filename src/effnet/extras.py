@@ -1,0 +1,39 @@
+"""Optional packages: imported when they are used, with an error that says how to get them."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from effnet.errors import ResourceError
+
+EXTRA_OF: dict[str, str] = {
+    "h5py": "keras",
+    "huggingface_hub": "hub",
+    "keras": "keras",
+    "tensorflow": "tensorflow",
+}
+"""The extra of `pip install 'effnet[EXTRA]'` that brings a module."""
+
+
+def installed(module: str) -> bool:
+    """Whether a module could be imported."""
+    return find_spec(module) is not None
+
+
+def require(module: str, purpose: str) -> Any:
+    """Import an optional module.
+
+    Args:
+        module: key of `EXTRA_OF`, or a module inside one (`keras.applications`).
+        purpose: what it is needed for, as the end of "... is needed to".
+
+    Raises:
+        ResourceError: it is not installed; the message has the command that installs it.
+    """
+    package = module.partition(".")[0]
+    if not installed(package):
+        raise ResourceError(
+            f"{package} is needed to {purpose}. Install it: pip install "
+            f"'effnet[{EXTRA_OF[package]}]'"
+        )
+    return import_module(module)

@@ -1,0 +1,1 @@
+"""The published sets of weights, one table per source."""

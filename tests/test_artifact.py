@@ -237,14 +237,14 @@ def test_absurd_declarations_take_no_memory(saved: Path, tmp_path: Path) -> None
     assert all(str(path) in line for path, line in zip(paths, lines, strict=True))
 
 
-def test_weights_of_another_network_change_nothing(saved: Path) -> None:
-    model = Model("lite0", classes=3)
-    before = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
-    net, _ = artifact.read(saved)
-    with pytest.raises(ModelFileError, match=r"stages\.2\..* is missing; .*Nothing was"):
-        artifact.copy_weights(net, model.net, classifier=False, where=saved)
-    after = model.net.state_dict()
-    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+def test_a_model_is_told_from_other_safetensors_files(saved: Path, tmp_path: Path) -> None:
+    assert artifact.is_model(saved)
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(1)}, other)
+    assert not artifact.is_model(other)
+    other.write_bytes(other.read_bytes()[:20])
+    with pytest.raises(ModelFileError, match=r"other.safetensors is damaged"):
+        artifact.is_model(other)
 
 
 @pytest.mark.slow

@@ -92,6 +92,33 @@ def test_profile_of_a_cpu_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_progressive(tmp_path: Path) -> None:
+    record = run("progressive", "--quick", "--threads", "1", out=tmp_path / "table")
+    assert [row["name"] for row in record["rows"]] == ["one size", "progressive"]
+    for row in record["rows"]:
+        assert len(row["curve"]) == row["epochs"]
+        assert row["minutes"] >= row["curve"][-1][0] > row["curve"][0][0] > 0
+        assert 0 <= row["accuracy"] <= 1
+    assert (tmp_path / "table.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_initial_weights(tmp_path: Path) -> None:
+    record = run("initial_weights", "--quick", "--threads", "1", out=tmp_path / "table")
+    assert [row["published"] for row in record["rows"]] == [True, False]
+    assert all(0 <= row["accuracy"][-1] <= 1 for row in record["rows"])
+
+
+@pytest.mark.slow
+def test_weight_parity(tmp_path: Path) -> None:
+    record = run("weight_parity", "--quick", "--threads", "1", out=tmp_path / "table")
+    found = {row["source"] for row in record["rows"]}
+    assert found == set(record["sets"])
+    assert all(row["bit_for_bit"] and row["difference"] < 1e-4 for row in record["rows"])
+    assert {row["variant"] for row in record["rows"]} == {"b0"}
+
+
+@pytest.mark.slow
 def test_train_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
     record = run("train_gpu", "--device", "cpu", "--quick", out=tmp_path / "table")
     [result] = record["results"]

@@ -2,16 +2,22 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save
 from sklearn.datasets import load_sample_images
 
 from effnet.cli.main import main
 from effnet.measure.counts import count
 from effnet.nets.scaling import ALPHA, BETA, scale, variant_spec
 from effnet.nets.variants import VARIANTS
+from weights.hub import point_to
+from weights.server import Server
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -54,15 +60,31 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    """A file of random weights with timm's names, for the set that the pages load."""
+    torch.manual_seed(0)
+    return save(timm.create_model("tf_efficientnet_b0").state_dict())
+
+
+@pytest.fixture
+def hub(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Hugging Face hub on this machine, with one set of weights."""
+    with Server() as server:
+        point_to(server, tmp_path / "hub", monkeypatch)
+        server.serve_as_hub("timm/tf_efficientnet_b0.ns_jft_in1k", "model.safetensors", weights)
+        yield
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("photos")
+@pytest.mark.usefixtures("photos", "hub")
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_block_runs(code: str) -> None:
     exec(compile(code, "<docs>", "exec"), {})
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("photos")
+@pytest.mark.usefixtures("photos", "hub")
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda page: page.stem)
 def test_commands_succeed_in_their_order(page: Path) -> None:
     for command in commands(page):

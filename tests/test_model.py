@@ -10,7 +10,9 @@ import torch
 import effnet
 import tiny
 from effnet.errors import DataError, EffnetError, ModelFileError, UsageError
-from effnet.model import KERAS_OPTIMIZERS, History, Model
+from effnet.history import History
+from effnet.model import Model
+from effnet.training.keras_words import OPTIMIZERS
 
 QUIET: dict[str, Any] = {"verbose": False, **tiny.FAST}
 
@@ -68,12 +70,12 @@ def test_named_variant_on_arrays() -> None:
     assert model.predict(pictures[:2]).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", KERAS_OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_compile_takes_keras_learning_rate(name: str) -> None:
     model = Model(tiny.SPEC)
     model.compile(optimizer=name, loss="sparse_categorical_crossentropy")
     model.fit(*tiny.arrays(12), **{**QUIET, "lr": None, "epochs": 1})
-    assert model.training["recipe"]["lr"] == KERAS_OPTIMIZERS[name]["lr"]
+    assert model.training["recipe"]["lr"] == OPTIMIZERS[name]["lr"]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ LONGEST = 500
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"extras", "files", "devices", "nets"},
+    {"extras", "files", "devices", "history", "nets"},
     {"measure", "weights", "data"},
     {"tasks", "artifact"},
-    {"training", "evaluation", "budget", "compression", "deployment"},
+    {"training", "evaluation", "budget", "compression", "deployment", "sharing"},
     {"pretrained"},
     {"model"},
-    {"cli", "compat"},
+    {"cli", "compat", "tutorial"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

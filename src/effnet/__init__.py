@@ -12,23 +12,25 @@ if TYPE_CHECKING:
     from effnet.data.sources import DataSet, open_data
     from effnet.errors import EffnetError
     from effnet.evaluation.metrics import Evaluation
-    from effnet.model import History, Model, build_efficientnet
+    from effnet.history import History
+    from effnet.model import Model
     from effnet.nets.network import EfficientNet
     from effnet.nets.scaling import scale, variant_spec
     from effnet.nets.spec import Spec, Stage
     from effnet.training.recipe import Recipe
+    from effnet.tutorial import build_efficientnet
 
 _HOMES = {
     "DataSet": "effnet.data.sources",
     "EfficientNet": "effnet.nets.network",
     "EffnetError": "effnet.errors",
     "Evaluation": "effnet.evaluation.metrics",
-    "History": "effnet.model",
+    "History": "effnet.history",
     "Model": "effnet.model",
     "Recipe": "effnet.training.recipe",
     "Spec": "effnet.nets.spec",
     "Stage": "effnet.nets.spec",
-    "build_efficientnet": "effnet.model",
+    "build_efficientnet": "effnet.tutorial",
     "open_data": "effnet.data.sources",
     "scale": "effnet.nets.scaling",
     "variant_spec": "effnet.nets.scaling",
@@ -52,13 +54,24 @@ __all__ = [
 ]
 
 
-def load(path: "str | Path") -> "Model":
-    """Load a model file, or the best model of a run folder; no code from it is run.
+def load(
+    path: "str | Path", weights: str | None = None, *, convention: str | None = None
+) -> "Model":
+    """Load a trained model; no code from a file is run.
+
+    Args:
+        path: a model file, a run folder, another library's weight file, `hf://user/name`, or the
+            name of a published set; with `weights` the name of a variant.
+        weights: how the variant was trained ("noisy-student"), or whose weights they are
+            ("torchvision"): see `effnet weights`.
+        convention: "torch" or "tensorflow", for a file of timm, which does not tell.
 
     Raises:
         ModelFileError: the file is missing, damaged or not a model.
+        ResourceError: the weights could not be fetched.
+        UsageError: there is no such published set.
     """
-    return import_module("effnet.model").Model.load(path)
+    return import_module("effnet.model").Model.load(path, weights, convention=convention)
 
 
 def __getattr__(name: str) -> Any:

@@ -181,25 +181,17 @@ def read(path: str | Path) -> tuple[EfficientNet, Card]:
     return net.requires_grad_().eval(), card
 
 
-def copy_weights(
-    source: EfficientNet, net: EfficientNet, *, classifier: bool, where: str | Path
-) -> None:
-    """Copy a network's weights into another, with or without the classifier's.
-
-    Args:
-        source: the network to copy from.
-        net: the network to copy into.
-        classifier: whether the classes are the same.
-        where: what an error names as the source.
+def is_model(path: str | Path) -> bool:
+    """Whether a safetensors file is one of effnet's models.
 
     Raises:
-        ModelFileError: the networks differ in more than the classifier; `net` is untouched.
+        ModelFileError: it is damaged.
     """
-    state, own = source.state_dict(), net.state_dict()
-    if not classifier:
-        state |= {name: own[name] for name in ("classifier.weight", "classifier.bias")}
-    _require_fit(own, state, where)
-    net.load_state_dict(state)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is damaged or is not a model file: {error}.") from error
 
 
 def _no_constant(name: str) -> None:

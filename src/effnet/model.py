@@ -1,73 +1,44 @@
 """The model a person holds: a network, what its outputs mean, and how a picture reaches it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from effnet import artifact
 from effnet.data.arrays import pixels
-from effnet.data.defaults import default_preprocessing
+from effnet.data.defaults import default_preprocessing, for_channels
 from effnet.data.folders import list_pictures
+from effnet.data.imagenet import folder_classes
+from effnet.data.ranges import attach
 from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
 from effnet.data.splits import ArraySplit, Split
 from effnet.data.targets import difference
 from effnet.data.transforms import Preprocessing
 from effnet.deployment.predict import Prediction, predict_files
 from effnet.devices import on_device
-from effnet.errors import UsageError, closest
+from effnet.errors import UsageError
 from effnet.evaluation.evaluate import Figures, evaluate
-from effnet.nets.network import EfficientNet, initialise
-from effnet.nets.scaling import scale, variant_spec
+from effnet.history import History
+from effnet.nets.network import fresh
+from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
+from effnet.pretrained import Pretrained, open_weights
+from effnet.sharing.folder import write_folder
+from effnet.sharing.repository import push
 from effnet.tasks.inference import collect_outputs
 from effnet.tasks.task import Task, build_task
 from effnet.training.checkpoint import read_checkpoint
 from effnet.training.job import Job, declare
+from effnet.training.keras_words import keras_settings
 from effnet.training.progress import ConsoleReporter
 from effnet.training.recipe import Recipe
 from effnet.training.recipes import named
-from effnet.training.run import RunFolder, model_file, new_run_path
+from effnet.training.run import RunFolder, new_run_path
 from effnet.training.train import train
-
-# What Keras calls a thing, and the settings that it stands for; its learning rates are Keras's.
-KERAS_OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "adam": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},
-    "adamw": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.004},
-    "sgd": {"optimizer": "sgd", "lr": 1e-2, "weight_decay": 0.0},
-}
-KERAS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
-KERAS_METRICS = ("accuracy", "acc")
-
-
-@dataclass(frozen=True)
-class History:
-    """What `Model.fit` returns.
-
-    Attributes:
-        rows: a row of figures for each epoch.
-        run: the run folder.
-    """
-
-    rows: tuple[Mapping[str, float], ...]
-    run: Path
-
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """Each figure over the epochs, as Keras's history has it: loss, accuracy, val_loss, ..."""
-        names = [
-            name for name in (self.rows[0] if self.rows else {}) if name not in ("epoch", "step")
-        ]
-        return {name: [row[name] for row in self.rows] for name in names}
-
-    @property
-    def epoch(self) -> list[int]:
-        """The epochs, counted from 0 as Keras does."""
-        return list(range(len(self.rows)))
+from effnet.weights.transfer import Report, transfer
 
 
 class Model:
@@ -78,17 +49,25 @@ class Model:
             or "b0".
         classes: names of the classes, labels or targets, or their number; None takes them from the
             data of `fit`, which also decides what they are.
-        convention: "torch" or "tensorflow" padding and normalisation, for a named variant.
-        weights: a model file or run folder to start from; its classifier is left out if its classes
-            differ, and without `classes` its classes are taken until `fit` brings others.
+        convention: "torch" or "tensorflow" padding and normalisation, for a named variant; None
+            takes the weights', or "torch".
+        weights: what to start from, as `effnet.pretrained.open_weights` takes it: a model file, a
+            run folder, another library's file, `hf://user/name`, a published set, or with a
+            variant the way it was trained ("noisy-student"). The classifier is left out if the
+            classes differ, and without `classes` its classes are taken until `fit` brings others.
+        partial: of a network that differs from the weights' (a scaled one), take the tensors that
+            match instead of refusing.
         seed: of the initial weights.
 
     Attributes:
         task: what the network's outputs mean.
+        transferred: which tensors of the weights were taken and which were not; None without
+            weights.
 
     Raises:
-        UsageError: the variant or convention is unknown.
+        UsageError: the variant, convention or published set is unknown.
         ModelFileError: the weights cannot be read or do not fit.
+        ResourceError: the weights could not be fetched.
 
     >>> model = Model("b0", classes=["cat", "dog"])
     >>> model.spec.classes
@@ -100,47 +79,56 @@ class Model:
         variant: str | Spec | None = None,
         *,
         classes: int | Sequence[str] | None = None,
-        convention: str = "torch",
+        convention: str | None = None,
         weights: str | Path | None = None,
+        partial: bool = False,
         seed: int = 0,
     ) -> None:
-        source = None if weights is None else artifact.read(model_file(weights))
-        if variant is None:
-            variant = "b0" if source is None else source[1].spec
-        spec = (
-            variant if isinstance(variant, Spec) else variant_spec(variant, convention=convention)
-        )
+        name = variant if isinstance(variant, str) else None
+        source = None if weights is None else open_weights(weights, name, convention=convention)
+        spec = _spec_of(variant, convention, source)
         self._named = classes is not None and not isinstance(classes, int)
         self._open = classes is None
         self._settled = False
         if classes is None:
-            classes = spec.classes if source is None else source[1].classes
+            classes = spec.classes if source is None else source.card.classes
         self.task: Task = build_task("classify", _class_names(classes))
-        self.net = _fresh(spec.with_(classes=len(self.classes)), seed).eval()
+        self.net = fresh(spec.with_(classes=len(self.classes)), seed).eval()
         self.preprocessing: Preprocessing = default_preprocessing(self.net.spec)
+        self.transferred: Report | None = None
+        self._weights: str | None = None
         if source is not None:
-            same = source[1].classes == self.classes
-            if same:
-                self.task = _task_of(source[1])
-            artifact.copy_weights(source[0], self.net, classifier=same, where=str(weights))
-            self.preprocessing = source[1].preprocessing
-        self._weights = None if weights is None else str(model_file(weights).resolve())
+            self._start_from(source, partial=partial)
         self.training: Mapping[str, Any] = {}
         self.figures: Mapping[str, Any] = {}
         self._compiled: dict[str, Any] = {}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Load a model file, or the best model of a run folder; no code from it is run.
+    def load(
+        cls, path: str | Path, weights: str | None = None, *, convention: str | None = None
+    ) -> Self:
+        """Load a trained model; no code from a file is run.
+
+        Args:
+            path: a model file, a run folder, another library's weight file, `hf://user/name`, or
+                the name of a published set; with `weights` the name of a variant.
+            weights: how the variant was trained, or whose it is: see `effnet weights`.
+            convention: "torch" or "tensorflow", for a file of timm, which does not tell.
 
         Raises:
             ModelFileError: the file is missing, damaged or not a model.
+            ResourceError: the weights could not be fetched.
+            UsageError: there is no such published set.
         """
-        file = model_file(path)
-        net, card = artifact.read(file)
+        found = (
+            open_weights(path, convention=convention)
+            if weights is None
+            else open_weights(weights, str(path), convention=convention)
+        )
         model = cls.__new__(cls)
-        model.net, model._compiled = net, {}
-        model._take(card, file)
+        model.net, model._compiled, model.transferred = found.net, {}, None
+        model._take(found.card, found.where)
+        attach(model.net, model.preprocessing)
         return model
 
     def save(self, path: str | Path) -> Path:
@@ -149,7 +137,53 @@ class Model:
         Raises:
             ResourceError: it could not be written.
         """
-        card = artifact.Card(
+        artifact.write(path, self.net.state_dict(), self.card)
+        return Path(path)
+
+    def export_folder(self, folder: str | Path, *, licence: str | None = None) -> Path:
+        """Write `config.json`, `model.safetensors` and a model card, as a hub keeps them.
+
+        timm reads the folder too, if it has such a network, and `effnet.load` does.
+
+        Args:
+            folder: files of these names in it are replaced.
+            licence: SPDX identifier; None takes that of the weights that it was trained from.
+
+        Raises:
+            ResourceError: it could not be written.
+        """
+        return write_folder(folder, self.net.state_dict(), self.card, licence=licence)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool = False,
+        licence: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Put the model on the Hugging Face hub; `effnet.load("hf://user/name")` gets it back.
+
+        Args:
+            repository: "user/name"; it is made if it does not exist.
+            private: whether only its owners may see it.
+            licence: SPDX identifier; None takes that of the weights that it was trained from.
+            token: the hub's; None takes HF_TOKEN, or that of `hf auth login`.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            ResourceError: the hub cannot be reached or refuses, or its client is not installed.
+            UsageError: the repository's name is not one.
+        """
+        state = self.net.state_dict()
+        return push(state, self.card, repository, private=private, licence=licence, token=token)
+
+    @property
+    def card(self) -> artifact.Card:
+        """What a model file says of the network."""
+        return artifact.Card(
             spec=self.spec,
             task=self.task.name,
             classes=self.classes,
@@ -158,8 +192,6 @@ class Model:
             figures=self.figures,
             task_settings=self.task.settings,
         )
-        artifact.write(path, self.net.state_dict(), card)
-        return Path(path)
 
     @property
     def spec(self) -> Spec:
@@ -184,16 +216,7 @@ class Model:
         Raises:
             UsageError: a name is not among those that classification has.
         """
-        for what, name, known in (
-            ("optimizer", optimizer, KERAS_OPTIMIZERS),
-            ("loss", loss, KERAS_LOSSES),
-            *(("metric", metric, KERAS_METRICS) for metric in metrics),
-        ):
-            if name not in known:
-                raise UsageError(
-                    f"Unknown {what} {name!r}.{closest(name, known)} Known: {', '.join(known)}."
-                )
-        self._compiled = {**KERAS_OPTIMIZERS[optimizer], "label_smoothing": 0.0}
+        self._compiled = keras_settings(optimizer, loss, metrics)
 
     def fit(
         self,
@@ -378,24 +401,39 @@ class Model:
     def _train(
         self, data: DataSet, job: Job, run: RunFolder, *, resume: bool, verbose: bool
     ) -> History:
-        net = _fresh(job.spec, job.recipe.seed).train()
+        net = fresh(job.spec, job.recipe.seed).train()
         # Names of a mere number of outputs stand for whatever the data's classes are.
         same = self.classes == job.classes or not (self._named or self._open)
         known = same and self.task.name == job.task
-        artifact.copy_weights(self.net, net, classifier=known, where="the model")
+        transfer(self.spec, self.net.state_dict(), net, classifier=known, where="the model")
         reporter = ConsoleReporter(job.recipe.epochs, job.recipe.batch, quiet=not verbose)
         rows = train(net, data, job, run, reporter, resume=resume)
         _, card = artifact.read(run.model)
         self.net = net
-        self._take(card, run.model)
+        self._take(card, str(run.model.resolve()))
         return History(tuple(rows), run.path)
 
-    def _take(self, card: artifact.Card, file: Path) -> None:
+    def _start_from(self, source: Pretrained, *, partial: bool) -> None:
+        same = source.card.classes == self.classes
+        if same:
+            self.task = _task_of(source.card)
+        self.transferred = transfer(
+            source.net.spec,
+            source.net.state_dict(),
+            self.net,
+            classifier=same,
+            partial=partial,
+            where=source.where,
+        )
+        self.preprocessing = for_channels(source.card.preprocessing, self.spec.in_channels)
+        self._weights = source.where
+
+    def _take(self, card: artifact.Card, where: str) -> None:
         """Become what a model file says of the network."""
         self.task, self.preprocessing = _task_of(card), card.preprocessing
         self.training, self.figures = card.training, card.figures
         self._named, self._open, self._settled = True, False, True
-        self._weights = str(file.resolve())
+        self._weights = where
 
     def _declare(self, data: DataSet, recipe: Recipe) -> Job:
         same = (self.task.name, self.classes) == (data.task, data.classes)
@@ -436,7 +474,7 @@ class Model:
         return open_split(
             data,
             labels,
-            classes=self.classes,
+            classes=folder_classes(data, self.classes),
             task=self.task.name,
             split=split,
             val_share=recipe.get("val_share", VAL_SHARE),
@@ -446,34 +484,12 @@ class Model:
         )
 
 
-def build_efficientnet(
-    input_shape: tuple[int, int, int] = (224, 224, 3),
-    scale_factor: float = 1.0,
-    num_classes: int = 10,
-) -> Model:
-    """Build a B0 scaled in depth and width together, with softmax classes.
-
-    The call of the tutorial "EfficientNet: principles and code", doing what its listing meant.
-
-    Args:
-        input_shape: (height, width, channels) of the pictures; height and width are equal.
-        scale_factor: depth and width over B0's.
-        num_classes: number of classes.
-
-    Raises:
-        UsageError: a value is out of range, or height and width differ.
-
-    >>> model = build_efficientnet(input_shape=(224, 224, 3), scale_factor=1.1)
-    >>> len(model.classes), model.spec.head
-    (10, 1408)
-    """
-    height, width, channels = input_shape
-    if height != width:
-        raise UsageError(f"input_shape must be square; {height} x {width} is not.")
-    spec = scale("b0", factor=scale_factor).with_(
-        resolution=height, train_resolution=height, in_channels=channels
-    )
-    return Model(spec, classes=num_classes)
+def _spec_of(variant: str | Spec | None, convention: str | None, source: Pretrained | None) -> Spec:
+    if isinstance(variant, Spec):
+        return variant
+    if source is not None and convention is None and variant in (None, source.card.spec.name):
+        return source.card.spec
+    return variant_spec(variant or "b0", convention=convention or "torch")
 
 
 def _task_of(card: artifact.Card) -> Task:
@@ -482,15 +498,3 @@ def _task_of(card: artifact.Card) -> Task:
 
 def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-
-
-def _fresh(spec: Spec, seed: int) -> EfficientNet:
-    """Return a spec's network with initial weights that only the seed decides."""
-    # Drawn in the order of the layers, so that they depend on the classes in the last one only.
-    with torch.device("meta"):
-        net = EfficientNet(spec)
-    net.to_empty(device="cpu")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        initialise(net)
-    return net

@@ -19,6 +19,7 @@ from effnet.data import transforms
 from effnet.data.decode import decode
 from effnet.data.transforms import (
     AUGMENTATIONS,
+    RESIZES,
     Preprocessing,
     evaluation_transform,
     mix,
@@ -71,6 +72,13 @@ def test_squash_resizes_to_a_square() -> None:
     )
     squash = evaluation_transform(replace(PLAIN, squash=True, crop=1.0))
     assert torch.equal(shown(PLAIN, squash(photo())), expected(photo()))
+
+
+def test_squash_may_be_cropped() -> None:
+    squash = evaluation_transform(replace(PLAIN, squash=True))
+    squashed = v2.functional.resize(photo(), [73, 73], InterpolationMode.BICUBIC)
+    expected = v2.functional.pil_to_tensor(v2.functional.center_crop(squashed, [64]))
+    assert torch.equal(squash(photo()), expected)
 
 
 @given(
@@ -290,6 +298,9 @@ def test_normalised_is_torchvisions_normalize(layout: torch.memory_format, chann
     assert torch.equal(found, expected(pictures))
     assert found.is_contiguous(memory_format=layout)
     assert torch.equal(before, pictures)
+    levels = before.float()
+    assert torch.equal(preprocessing.normalised(levels), found)
+    assert torch.equal(levels, before)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -398,6 +409,9 @@ def test_with_both_a_coin_decides() -> None:
         {"mean": ()},
         {"mean": (0.5,)},
         {"std": (0.0, 1.0, 1.0)},
+        {"resize": "pillow"},
+        {"resize": "tensorflow1", "squash": True},
+        {"resize": "tensorflow2", "squash": True},
     ],
 )
 def test_impossible_preprocessing(change: dict[str, Any]) -> None:
@@ -410,8 +424,31 @@ def test_preprocessing_goes_through_plain_values() -> None:
     assert PLAIN.at(100) == replace(PLAIN, resolution=100)
 
 
+@pytest.mark.parametrize("resize", RESIZES)
+def test_how_to_resize_goes_through_plain_values(resize: str) -> None:
+    preprocessing = replace(PLAIN, resize=resize)
+    plain = preprocessing.to_dict()
+    assert Preprocessing.from_dict(plain) == preprocessing
+    # An effnet that resizes in one way alone knows no such field.
+    assert ("resize" in plain) == (resize != "antialiased")
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_training_always_resizes_antialiased(resize: str) -> None:
+    transform = training_transform(replace(PLAIN, resize=resize))
+    assert torch.equal(seeded(transform, photo()), seeded(training_transform(PLAIN), photo()))
+
+
 @pytest.mark.parametrize(
-    "change", [{"resolution": "wide"}, {"mean": 3}, {"mean": None}, {"std": ["x"]}, {"colour": 1}]
+    "change",
+    [
+        {"resolution": "wide"},
+        {"mean": 3},
+        {"mean": None},
+        {"std": ["x"]},
+        {"colour": 1},
+        {"resize": None},
+    ],
 )
 def test_preprocessing_of_a_damaged_file(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="cannot be"):

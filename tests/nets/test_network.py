@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from effnet.errors import UsageError
-from effnet.nets.network import EfficientNet
+from effnet.nets.network import EfficientNet, initialise
 from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
-from effnet.weights.names.timm import to_timm
+from effnet.weights.convert import from_effnet
 from nets.small import KINDS, SIDE, calm_net, pictures
 
 STRIDES = (2, 4, 8, 16, 32)
@@ -95,10 +95,12 @@ def test_a_net_from_the_specs_json_is_the_same_net(kind: str) -> None:
     ],
 )
 def test_initial_weights_spread_as_timms(name: str, peer: str) -> None:
-    ours = built(variant_spec(name))
+    convention = "tensorflow" if peer.startswith("tf_") else "torch"
+    ours = built(variant_spec(name, convention=convention))
+    initialise(ours, published=True)
     torch.manual_seed(1)
     theirs = timm.create_model(peer).state_dict()
-    for key, tensor in to_timm(ours.spec, ours.state_dict()).items():
+    for key, tensor in from_effnet(ours.spec, ours.state_dict(), "timm").items():
         if "routing" in key:
             continue  # timm draws these otherwise: see the test of the routing
         if tensor.ndim > 1:
@@ -122,10 +124,21 @@ def test_routing_starts_as_keras_dense_layers() -> None:
     assert not routing.bias.any()
 
 
-def test_the_classifier_starts_uniform() -> None:
-    weight = built(variant_spec("b0")).classifier.weight
-    bound = 1 / math.sqrt(1000)
-    assert 0.99 * bound < weight.abs().max() <= bound
+@pytest.mark.parametrize("published", [True, False])
+def test_gates_and_classifier_start_uniform(published: bool) -> None:
+    net = built(variant_spec("b0", classes=10))
+    initialise(net, published=published)
+    squeeze, classifier = net.stages[3][0].squeeze, net.classifier.weight
+    bound = 1 / math.sqrt(10 if published else 1280)
+    assert 0.99 * bound < classifier.abs().max() <= bound
+    spread = {
+        layer: (
+            math.sqrt(2 / layer.out_channels) if published else 1 / math.sqrt(3 * layer.in_channels)
+        )
+        for layer in (squeeze.reduce, squeeze.expand)
+    }
+    for layer, expected in spread.items():
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.06)
 
 
 def test_every_parameter_is_initialised() -> None:

@@ -1,39 +1,46 @@
 """Other people's networks of the family, and ours given the same weights."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
+import efficientnet_pytorch
+import efficientnet_pytorch.model
 import timm
 import timm.layers
 import torch
 import torchvision.models
 import torchvision.ops
 from torch import Tensor, nn
+from transformers import EfficientNetConfig, EfficientNetForImageClassification
 
 from effnet.nets.blocks import DropPath
 from effnet.nets.network import EfficientNet
-from effnet.nets.scaling import variant_spec
-from effnet.nets.spec import Spec
+from effnet.nets.scaling import CONVENTIONS, variant_spec
+from effnet.nets.spec import Spec, uniform
 from effnet.nets.variants import VARIANTS
-from effnet.weights.names.timm import from_timm, to_timm
-from effnet.weights.names.torchvision import from_torchvision, to_torchvision
+from effnet.weights.convert import to_effnet
 
 STRIDES = (2, 4, 8, 16, 32)
 TIMM_NAMES = {"edge-s": "es", "edge-m": "em", "edge-l": "el"}
 HEAVY = frozenset({"b7", "b8", "l2", "v2-l", "v2-xl"})
 
-DROPPING = (nn.Dropout, DropPath, timm.layers.DropPath, torchvision.ops.StochasticDepth)
-
-Rename = Callable[[Spec, dict[str, Tensor]], dict[str, Tensor]]
+DROPPING = (
+    nn.Dropout,
+    DropPath,
+    timm.layers.DropPath,
+    torchvision.ops.StochasticDepth,
+    efficientnet_pytorch.model.MBConvBlock,
+)
 
 
 @dataclass(frozen=True)
 class Peer:
     """A library's network of a variant, and the spec of ours that must equal it."""
 
-    library: str
+    library: ClassVar[str]
     name: str
     variant: str
     spec: Spec
@@ -41,61 +48,186 @@ class Peer:
     def __str__(self) -> str:
         return f"{self.library}-{self.name}"
 
+    @property
+    def convention(self) -> str:
+        """The convention that our network pads by."""
+        return next(n for n, rules in CONVENTIONS.items() if rules.padding == self.spec.padding)
+
+    @property
+    def rounds_otherwise(self) -> bool:
+        """Whether the peer computes the same by other operations."""
+        return any(stage.experts for stage in self.spec.stages)  # mixed in another order
+
     def build(self) -> nn.Module:
         """Build the peer on the meta device, for `randomise` to fill."""
         with torch.device("meta"):
-            if self.library == "timm":
-                return timm.create_model(self.name, drop_path_rate=self.spec.drop_path)
-            return torchvision.models.get_model(self.name, weights=None)
+            return self.create()
 
-    @property
-    def to_ours(self) -> Rename:
-        return from_timm if self.library == "timm" else from_torchvision
+    def create(self) -> nn.Module:
+        """Build the peer."""
+        raise NotImplementedError
 
-    @property
-    def to_theirs(self) -> Rename:
-        return to_timm if self.library == "timm" else to_torchvision
+    def logits(self, net: nn.Module, x: Tensor) -> Tensor:
+        """What the peer's network answers."""
+        return net(x)
 
     def features(self, net: nn.Module, x: Tensor) -> list[Tensor]:
         """The peer's own maps at strides 2 to 32."""
-        if self.library == "timm":
-            return net.forward_intermediates(x, intermediates_only=True)
-        by_size: dict[int, Tensor] = {}
-        for layer in net.features[:-1]:
-            x = layer(x)
-            by_size[x.shape[-1]] = x
-        return list(by_size.values())
+        raise NotImplementedError
 
     def blocks(self, net: nn.Module) -> list[nn.Module]:
         """The peer's residual blocks in order."""
-        stages = net.blocks if self.library == "timm" else net.features[1:-1]
-        return [block for stage in stages for block in stage]
+        raise NotImplementedError
 
     def drop_path_rates(self, net: nn.Module) -> list[float]:
         """Rate at which the peer drops each block's branch; 0 where nothing is added to it."""
-        if self.library == "timm":
-            rates = [(b.has_skip, getattr(b.drop_path, "drop_prob", 0.0)) for b in self.blocks(net)]
-        else:
-            rates = [(b.use_res_connect, b.stochastic_depth.p) for b in self.blocks(net)]
-        return [rate if residual else 0.0 for residual, rate in rates]
+        raise NotImplementedError
+
+    def side(self, about: int) -> int:
+        """A side of pictures near this one at which the peer pads as its weights need."""
+        return about
+
+
+class Timm(Peer):
+    library = "timm"
+
+    def create(self) -> nn.Module:
+        return timm.create_model(self.name, drop_path_rate=self.spec.drop_path)
+
+    def features(self, net: nn.Module, x: Tensor) -> list[Tensor]:
+        return net.forward_intermediates(x, intermediates_only=True)
+
+    def blocks(self, net: nn.Module) -> list[nn.Module]:
+        return [block for stage in net.blocks for block in stage]
+
+    def drop_path_rates(self, net: nn.Module) -> list[float]:
+        return [
+            getattr(block.drop_path, "drop_prob", 0.0) if block.has_skip else 0.0
+            for block in self.blocks(net)
+        ]
+
+
+class Torchvision(Peer):
+    library = "torchvision"
+
+    def create(self) -> nn.Module:
+        return torchvision.models.get_model(self.name, weights=None)
+
+    def features(self, net: nn.Module, x: Tensor) -> list[Tensor]:
+        maps = []
+        for layer in net.features[:-1]:
+            x = layer(x)
+            maps.append(x)
+        return last_of_each_size(maps)
+
+    def blocks(self, net: nn.Module) -> list[nn.Module]:
+        return [block for stage in net.features[1:-1] for block in stage]
+
+    def drop_path_rates(self, net: nn.Module) -> list[float]:
+        return [
+            block.stochastic_depth.p if block.use_res_connect else 0.0 for block in self.blocks(net)
+        ]
+
+
+class Transformers(Peer):
+    library = "transformers"
+
+    def create(self) -> nn.Module:
+        variant = VARIANTS[self.variant]
+        return EfficientNetForImageClassification(
+            EfficientNetConfig(
+                width_coefficient=variant.width,
+                depth_coefficient=variant.depth,
+                hidden_dim=self.spec.head,
+                drop_connect_rate=self.spec.drop_path,
+                depthwise_padding=list(odd_blocks(self.spec)),
+                # Its default is Keras's 0.99, which in torch means the reverse.
+                batch_norm_momentum=self.spec.norm_momentum,
+                num_labels=self.spec.classes,
+            )
+        )
+
+    def logits(self, net: nn.Module, x: Tensor) -> Tensor:
+        return net(x).logits
+
+    def features(self, net: nn.Module, x: Tensor) -> list[Tensor]:
+        return last_of_each_size(net.efficientnet(x, output_hidden_states=True).hidden_states)
+
+    def blocks(self, net: nn.Module) -> list[nn.Module]:
+        return list(net.efficientnet.encoder.blocks)
+
+    def drop_path_rates(self, net: nn.Module) -> list[float]:
+        projections = [block.projection for block in self.blocks(net)]
+        return [part.dropout.p if part.apply_dropout else 0.0 for part in projections]
+
+    def side(self, about: int) -> int:
+        # How 'SAME' pads at every stride up to 32 depends on the side modulo 32 alone.
+        return about - about % 32 + self.spec.resolution % 32
+
+
+class Lukemelas(Peer):
+    library = "lukemelas"
+    rounds_otherwise = True  # its swish is x * sigmoid(x)
+
+    def create(self) -> nn.Module:
+        # With an image_size, which is its default, it would pad every picture as one of that size.
+        return efficientnet_pytorch.EfficientNet.from_name(self.name, image_size=None)
+
+    def features(self, net: nn.Module, x: Tensor) -> list[Tensor]:
+        maps = net.extract_endpoints(x)
+        return [maps[f"reduction_{number}"] for number in range(1, 6)]
+
+    def blocks(self, net: nn.Module) -> list[nn.Module]:
+        return list(net._blocks)
+
+    def drop_path_rates(self, net: nn.Module) -> list[float]:
+        blocks = self.blocks(net)
+        last = net._global_params.drop_connect_rate
+        rows = [block._block_args for block in blocks]
+        return [
+            last * index / len(blocks)
+            if row.stride == 1 and row.input_filters == row.output_filters
+            else 0.0
+            for index, row in enumerate(rows)
+        ]
+
+
+def last_of_each_size(maps: Iterable[Tensor]) -> list[Tensor]:
+    """The last map of each width, from wide to narrow."""
+    return list({x.shape[-1]: x for x in maps}.values())
+
+
+def odd_blocks(spec: Spec) -> Iterator[int]:
+    """Index of each block that strides over maps of an odd side, at the spec's resolution."""
+    side, index = math.ceil(spec.resolution / 2), 0
+    for stage in spec.stages:
+        if stage.stride == 2 and side % 2:
+            yield index
+        side, index = math.ceil(side / stage.stride), index + stage.repeats
 
 
 def _peers() -> Iterator[Peer]:
     for variant in VARIANTS:
         name = TIMM_NAMES.get(variant, variant).replace("-", "_")
         name = f"efficientnet{name}" if name.startswith("v2") else f"efficientnet_{name}"
-        for full, convention in ((name, "torch"), (f"tf_{name}", "tensorflow")):
+        tensorflow = variant_spec(variant, convention="tensorflow")
+        for full, spec in ((name, variant_spec(variant)), (f"tf_{name}", tensorflow)):
             if timm.is_model(full):
-                # timm keeps torch's momentum for Google's networks too.
-                spec = variant_spec(variant, convention=convention).with_(norm_momentum=0.1)
-                yield Peer("timm", full, variant, spec)
+                # timm keeps torch's momentum for Google's networks too, and pads all stages alike,
+                # which Google's EdgeTPU networks do not.
+                yield Timm(full, variant, uniform(spec).with_(norm_momentum=0.1))
         name = f"efficientnet_{variant.replace('-', '_')}"
         if name in torchvision.models.list_models():
             # Google's weights were ported with their norms but with symmetric padding.
             eps = 1e-3 if variant >= "b5" else 1e-5
             momentum = 0.01 if "b5" <= variant <= "b7" else 0.1
             spec = variant_spec(variant).with_(norm_eps=eps, norm_momentum=momentum)
-            yield Peer("torchvision", name, variant, spec)
+            yield Torchvision(name, variant, spec)
+        name = f"efficientnet-{variant}"
+        if "b0" <= variant <= "b7":
+            yield Transformers(name, variant, tensorflow.with_(norm_momentum=0.1))
+        if name in efficientnet_pytorch.VALID_MODELS:
+            yield Lukemelas(name, variant, tensorflow)
 
 
 PEERS = tuple(_peers())
@@ -106,7 +238,7 @@ def ours_like(peer: Peer, theirs: nn.Module) -> EfficientNet:
     with torch.device("meta"):
         ours = EfficientNet(peer.spec)
     buffers = {name: buffer.clone() for name, buffer in theirs.named_buffers()}
-    weights = peer.to_ours(peer.spec, theirs.state_dict() | buffers)
+    weights = to_effnet(peer.spec, theirs.state_dict() | buffers, peer.library)
     ours.load_state_dict(weights, strict=True, assign=True)
     return ours.requires_grad_().eval()
 
@@ -146,7 +278,7 @@ def train(net: nn.Module) -> nn.Module:
     net.train()
     for module in net.modules():
         if isinstance(module, DROPPING):
-            module.eval()
+            module.training = False  # its own alone: eval() would take its norms along
     return net
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from effnet.measure.counts import count
+from effnet.weights.convert import SOURCES, from_effnet, recognise, spec_of, to_effnet
+from effnet.weights.names.tables import to_source
 from parity.peers import HEAVY, PEERS, STRIDES, Peer, difference, ours_like, randomise, train
 
 CLOSE = 1e-5
@@ -41,9 +43,9 @@ def real_size(peer: Peer) -> int:
 @torch.no_grad()
 def test_logits_and_features(pair, size):
     peer, ours, theirs = pair
-    height, width = (real_size(peer),) * 2 if size == "real" else (97, 75)
+    height, width = (real_size(peer),) * 2 if size == "real" else (peer.side(97), peer.side(75))
     x = torch.randn(1, 3, height, width)
-    assert difference(ours(x), theirs(x)) < CLOSE
+    assert difference(ours(x), peer.logits(theirs, x)) < CLOSE
     for stride, our_map, their_map in zip(
         STRIDES, ours.features(x, STRIDES), peer.features(theirs, x), strict=True
     ):
@@ -53,9 +55,17 @@ def test_logits_and_features(pair, size):
 def test_names_go_back_bit_for_bit(pair):
     peer, _, theirs = pair
     state = theirs.state_dict()
-    back = peer.to_theirs(peer.spec, peer.to_ours(peer.spec, state))
+    back = from_effnet(peer.spec, to_effnet(peer.spec, state, peer.library), peer.library)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+
+def test_the_tensors_tell_whose_they_are(pair):
+    peer, _, theirs = pair
+    state = theirs.state_dict()
+    assert recognise(state) == peer.library
+    found = spec_of(state, peer.library, convention=peer.convention)
+    assert found.with_(norm_momentum=peer.spec.norm_momentum) == peer.spec
 
 
 def test_drop_path_rates(pair):
@@ -68,17 +78,18 @@ def test_drop_path_rates(pair):
 def test_training_step(pair):
     """Last of the module's tests, as it moves the statistics of both networks."""
     peer, ours, theirs = pair
-    x, target = torch.randn(2, 3, 64, 64), torch.randn(2, 1000)
-    if any(stage.experts for stage in peer.spec.stages):
-        # Experts are mixed in another order than theirs, and batches of two in training mode
-        # multiply the rounding: float64 leaves none.
+    side = peer.side(64)
+    x, target = torch.randn(2, 3, side, side), torch.randn(2, 1000)
+    if peer.rounds_otherwise:
+        # Batches of two in training mode multiply the rounding: float64 leaves none.
         x, target, ours, theirs = x.double(), target.double(), ours.double(), theirs.double()
-    outputs = [train(net)(x) for net in (ours, theirs)]
+    outputs = [train(ours)(x), peer.logits(train(theirs), x)]
     assert difference(*outputs) < CLOSE
     for out in outputs:
         (out * target).mean().backward()
 
-    gradients = peer.to_theirs(peer.spec, {n: w.grad for n, w in ours.named_parameters()})
+    names = SOURCES[peer.library]
+    gradients = to_source(names, peer.spec, {n: w.grad for n, w in ours.named_parameters()})
     expected = {name: weight.grad for name, weight in theirs.named_parameters()}
     assert gradients.keys() == expected.keys()
     # A bias that the next norm takes out again has no gradient but noise.
@@ -86,6 +97,6 @@ def test_training_step(pair):
     for name, gradient in expected.items():
         assert difference(gradients[name], gradient, floor) < CLOSE, name
 
-    statistics = peer.to_theirs(peer.spec, dict(ours.named_buffers()))
+    statistics = to_source(names, peer.spec, dict(ours.named_buffers()))
     for name, buffer in theirs.named_buffers():
         assert difference(statistics[name], buffer) < CLOSE, name

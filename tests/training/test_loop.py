@@ -23,7 +23,8 @@ from effnet.errors import (
     ResourceError,
     UsageError,
 )
-from effnet.model import History, Model
+from effnet.history import History
+from effnet.model import Model
 from effnet.tasks.classify import Classification
 from effnet.training import loop
 from effnet.training.checkpoint import read_checkpoint

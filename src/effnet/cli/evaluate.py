@@ -15,7 +15,10 @@ MOST_CLASSES_SHOWN = 50
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model file, a run folder, hf://user/name, or a published set."),
+    ],
     data: Annotated[str, typer.Argument(help="A folder, a CSV file, or the name of a data set.")],
     split: Annotated[
         str, typer.Option(help="train, val, test, all; auto: test, else val, else all.")

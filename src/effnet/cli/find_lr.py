@@ -21,7 +21,13 @@ def _find_lr(
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A model file to start from.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="What to start from: a model file, hf://user/name, a published set, or the way "
+            "the variant was trained, such as noisy-student; see `effnet weights`."
+        ),
+    ] = None,
     low: Annotated[float, typer.Option(help="The first rate.")] = 1e-6,
     high: Annotated[float, typer.Option(help="The last rate.")] = 1.0,
     steps: Annotated[int, typer.Option(help="How many rates to try, one a step.")] = 100,

@@ -34,7 +34,13 @@ def _fit(
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A model file to start from.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="What to start from: a model file, hf://user/name, a published set, or the way "
+            "the variant was trained, such as noisy-student; see `effnet weights`."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, which must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     dry_run: Annotated[
@@ -103,7 +109,7 @@ def _new(
     data: str,
     variant: str | Spec | None,
     recipe: Recipe,
-    weights: str | Path | None,
+    weights: str | None,
     out: Path | None,
     dry_run: bool,
     as_json: bool,

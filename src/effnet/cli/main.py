@@ -11,7 +11,19 @@ from typing import Annotated, TextIO
 
 import typer
 
-from effnet.cli import check, evaluate, find_lr, fit, models, pack, predict, scale
+from effnet.cli import (
+    check,
+    convert,
+    evaluate,
+    export,
+    find_lr,
+    fit,
+    models,
+    pack,
+    predict,
+    scale,
+    weights,
+)
 from effnet.errors import EffnetError, Interrupted, ResourceError, out_of_memory
 
 EXIT_CODES = """
@@ -28,7 +40,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (fit, find_lr, evaluate, predict, check, pack, models, scale):
+COMMANDS = (
+    fit,
+    find_lr,
+    evaluate,
+    predict,
+    check,
+    pack,
+    models,
+    weights,
+    convert,
+    export,
+    scale,
+)
+for module in COMMANDS:
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.command)
 
 

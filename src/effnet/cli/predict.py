@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model file, a run folder, hf://user/name, or a published set."),
+    ],
     files: Annotated[
         list[str], typer.Argument(help="Files, folders, globs; - for a list on standard input.")
     ],

@@ -12,7 +12,8 @@ from effnet.evaluation.figures import confusion_picture
 from effnet.evaluation.metrics import Evaluation
 from effnet.files import write_text
 from effnet.measure.counts import count
-from effnet.model import History, Model
+from effnet.history import History
+from effnet.model import Model
 from effnet.training.job import Job
 
 

@@ -43,7 +43,8 @@ class Batch(NamedTuple):
     """Pictures ready for the network, without those that could not be read.
 
     Attributes:
-        pictures: (N, C, H, W) uint8.
+        pictures: (N, C, H, W) levels from 0 to 255, uint8 or, of a transform that rounds nothing,
+            float32.
         labels: (N,) class indices, or (N, K) float32.
         indices: (N,) places in the split.
         unreadable: (name, reason) of each picture left out.

@@ -1,5 +1,6 @@
 """The preprocessing that a family's publisher evaluates with."""
 
+from dataclasses import replace
 from typing import Any
 
 from effnet.data.transforms import Preprocessing
@@ -31,6 +32,15 @@ def default_preprocessing(
         "squash": squash,
     }
     return Preprocessing(**{**fields, **changes})
+
+
+def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
+    """Return the preprocessing for pictures of so many channels, as `default_preprocessing` does."""
+    return replace(
+        preprocessing,
+        mean=_per_channel(preprocessing.mean, channels),
+        std=_per_channel(preprocessing.std, channels),
+    )
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """From a decoded picture to the network's input, for evaluation and, augmented, for training.
 
-Pictures stay uint8 all the way, a quarter of the bytes for a worker process to send; a whole batch
-becomes float32 at once, on the network's device (`Preprocessing.normalised`).
+Pictures stay uint8 all the way, a quarter of the bytes for a worker process to send, but where
+TensorFlow rounds nothing either; a whole batch becomes the input at once, on the network's device
+(`Preprocessing.normalised`).
 """
 
 import math
@@ -16,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from effnet.data import tensorflow
 from effnet.data.decode import MODES
 from effnet.errors import UsageError, closest
 
@@ -51,10 +53,13 @@ class Preprocessing:
     Attributes:
         resolution: side of the input in pixels.
         crop: share of the resized picture's shorter side that the centre crop keeps, in (0, 1].
-        interpolation: "bicubic" or "bilinear", with antialiasing.
+        interpolation: "bicubic" or "bilinear".
         mean: of each channel, subtracted from pixels in [0, 1].
         std: of each channel, divided by.
-        squash: resize to a square whatever the picture's shape, instead of keeping it and cropping.
+        squash: resize to a square whatever the picture's shape, before the crop.
+        resize: key of `RESIZES`, how evaluation crops and resizes: "antialiased" as Pillow does,
+            "tensorflow1" or "tensorflow2" as Google's pipelines for V1 and V2 do, without
+            antialiasing. Training always resizes antialiased.
 
     Raises:
         UsageError: a value is out of its range.
@@ -66,6 +71,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     squash: bool = False
+    resize: str = "antialiased"
 
     def __post_init__(self) -> None:
         problems = {
@@ -78,6 +84,12 @@ class Preprocessing:
                 len(self.mean) != len(self.std) or not self.mean
             ),
             f"std {self.std} is not above 0": not all(value > 0 for value in self.std),
+            f"resize {self.resize!r} is not one of {', '.join(RESIZES)}": (
+                self.resize not in RESIZES
+            ),
+            f"crop {self.crop} and squash: TensorFlow squashes whole pictures": (
+                self.squash and self.crop < 1 and self.resize in tensorflow.WAYS
+            ),
         }
         for problem, present in problems.items():
             if present:
@@ -94,20 +106,20 @@ class Preprocessing:
         return round(self.resolution / self.crop)
 
     def normalised(self, pictures: Tensor) -> Tensor:
-        """Return what a network takes, float32, of a batch of uint8 pictures (N, C, H, W).
+        """Return what a network takes, float32, of a batch of pictures (N, C, H, W).
 
-        The memory layout stays.
+        The pictures are of levels from 0 to 255, uint8 or floats. The memory layout stays.
         """
         mean, std = (
             torch.tensor(values).to(pictures.device, non_blocking=True)
             for values in (self.mean, self.std)
         )
         if not pictures.is_contiguous(memory_format=torch.channels_last):
-            floats = pictures.float()
+            floats = pictures.to(torch.float32, copy=True)
             return floats.mul_(1 / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
         # Here three channels lie innermost: whole rows spare the CPU loops of three steps.
         width = pictures.shape[3]
-        rows = pictures.permute(0, 2, 3, 1).flatten(2).float()
+        rows = pictures.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)
         rows.mul_(1 / 255).sub_(mean.repeat(width)).div_(std.repeat(width))
         return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
 
@@ -117,7 +129,10 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `Preprocessing.from_dict` gives the same back."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        plain = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        if self.resize == "antialiased":
+            del plain["resize"]  # so that every effnet reads the file
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -126,6 +141,7 @@ class Preprocessing:
         Raises:
             UsageError: a field is missing, unknown, or its value does not fit.
         """
+        data = {"resize": "antialiased", **data}
         names = {field.name for field in fields(cls)}
         if set(data) != names:
             raise UsageError(f"This preprocessing cannot be: its fields are not {sorted(names)}.")
@@ -137,6 +153,7 @@ class Preprocessing:
                 mean=tuple(map(float, data["mean"])),
                 std=tuple(map(float, data["std"])),
                 squash=bool(data["squash"]),
+                resize=str(data["resize"]),
             )
         except (TypeError, ValueError) as error:
             raise UsageError(f"This preprocessing cannot be: {error}.") from error
@@ -150,7 +167,7 @@ class View(Protocol):
         ...
 
     def __call__(self, picture: Picture) -> Tensor:
-        """Return the input, uint8 (C, H, W), from the picture or a smaller copy of it."""
+        """Return the input of levels (C, H, W) from the picture or a smaller copy of it."""
         ...
 
 
@@ -162,13 +179,13 @@ class Transform(Protocol):
         ...
 
     def __call__(self, picture: Picture) -> Tensor:
-        """Return the input, uint8 (C, H, W), from a picture."""
+        """Return the input of levels (C, H, W), uint8 or float32, from a picture."""
         ...
 
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Resizes, and keeps the centre; nothing is random."""
+    """Resizes with antialiasing, and keeps the centre, uint8; nothing is random."""
 
     preprocessing: Preprocessing
 
@@ -182,11 +199,41 @@ class EvaluationTransform:
         wanted = self.preprocessing
         mode = INTERPOLATIONS[wanted.interpolation]
         picture = _with_channels(picture, wanted.channels)
-        if wanted.squash:
-            sides = [wanted.resolution, wanted.resolution]
-            return _pixels(F.resize(picture, sides, mode, antialias=True))
-        resized = F.resize(_trim(picture), [wanted.resized_side], mode, antialias=True)
+        sides = [wanted.resized_side] * (2 if wanted.squash else 1)
+        whole = picture if wanted.squash else _trim(picture)
+        resized = F.resize(whole, sides, mode, antialias=True)
         return _pixels(F.center_crop(resized, [wanted.resolution]))
+
+
+@dataclass(frozen=True)
+class TensorFlowTransform:
+    """Keeps the centre, and resizes as TensorFlow does, float32; nothing is random."""
+
+    preprocessing: Preprocessing
+
+    def view(self) -> View:
+        return self
+
+    def at_least(self, width: int, height: int) -> int:
+        return min(width, height)
+
+    def __call__(self, picture: Picture) -> Tensor:
+        wanted = self.preprocessing
+        picture = _with_channels(picture, wanted.channels)
+        if not wanted.squash:
+            height, width = F.get_size(picture)
+            box = tensorflow.centre_box(width, height, wanted.crop, wanted.resize)
+            picture = _cut(picture, box)
+        pixels = _pixels(picture).permute(1, 2, 0)
+        resized = tensorflow.resized(pixels, wanted.resolution, wanted.interpolation, wanted.resize)
+        return resized.permute(2, 0, 1)
+
+
+RESIZES: dict[str, Callable[[Preprocessing], Transform]] = {
+    "antialiased": EvaluationTransform,
+    **dict.fromkeys(tensorflow.WAYS, TensorFlowTransform),
+}
+"""The evaluation's transform of each way to resize."""
 
 
 @dataclass(frozen=True)
@@ -289,8 +336,11 @@ AUGMENTATIONS: dict[str, Callable[[int, int], Sequence[Callable[[Picture], Pictu
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the transform from a picture to uint8 (channels, resolution, resolution)."""
-    return EvaluationTransform(preprocessing)
+    """Return the transform from a picture to levels (channels, resolution, resolution).
+
+    They are uint8, or float32 where `preprocessing` resizes as TensorFlow does.
+    """
+    return RESIZES[preprocessing.resize](preprocessing)
 
 
 def training_transform(
@@ -306,7 +356,7 @@ def training_transform(
     """Return the augmenting transform, whose randomness is torch's global generator.
 
     Args:
-        preprocessing: gives resolution, interpolation and mean.
+        preprocessing: gives resolution, interpolation and mean; resizing is always antialiased.
         crop_scale: smallest and largest share of the picture's area that a random crop keeps.
         flip: chance of mirroring.
         augment: key of `AUGMENTATIONS`.

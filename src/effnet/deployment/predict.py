@@ -84,10 +84,9 @@ def predict_files(
     transform = evaluation_transform(preprocessing)
 
     def read(file: str | Path) -> Tensor | str:
+        view = transform.view()
         try:
-            return transform(
-                decode(file, channels=preprocessing.channels, at_least=preprocessing.resized_side)
-            )
+            return view(decode(file, channels=preprocessing.channels, at_least=view.at_least))
         except UnreadablePicture as error:
             return error.reason
 

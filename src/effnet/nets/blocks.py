@@ -84,6 +84,7 @@ class ConvNormAct(nn.Module):
         depthwise: one kernel per channel; then `outputs` equals `inputs`.
         experts: above 0 the kernel is mixed per sample (CondConv) and `forward` needs a routing.
         activate: False leaves the activation out.
+        padding: instead of the spec's.
     """
 
     def __init__(
@@ -97,18 +98,19 @@ class ConvNormAct(nn.Module):
         depthwise: bool = False,
         experts: int = 0,
         activate: bool = True,
+        padding: str | None = None,
     ) -> None:
         super().__init__()
         # At stride 1 an odd kernel's 'SAME' padding is symmetric, which convolutions do themselves.
-        pads_itself = spec.padding == "symmetric" or stride == 1
-        padding = (kernel - 1) // 2 if pads_itself else 0
+        pads_itself = (padding or spec.padding) == "symmetric" or stride == 1
+        margin = (kernel - 1) // 2 if pads_itself else 0
         self.pad = nn.Identity() if pads_itself else SamePadding(kernel, stride)
         self.conv: nn.Module
         if experts:
-            self.conv = CondConv2d(experts, inputs, outputs, kernel, stride, padding)
+            self.conv = CondConv2d(experts, inputs, outputs, kernel, stride, margin)
         else:
             groups, kind = (inputs, DepthwiseConv2d) if depthwise else (1, nn.Conv2d)
-            self.conv = kind(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+            self.conv = kind(inputs, outputs, kernel, stride, margin, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=spec.norm_eps, momentum=spec.norm_momentum)
         self.act = ACTIVATIONS[spec.activation]() if activate else nn.Identity()
 
@@ -175,7 +177,14 @@ class MBConv(nn.Module):
             else ConvNormAct(spec, inputs, expanded, experts=experts)
         )
         self.depthwise = ConvNormAct(
-            spec, expanded, expanded, stage.kernel, stride, depthwise=True, experts=experts
+            spec,
+            expanded,
+            expanded,
+            stage.kernel,
+            stride,
+            depthwise=True,
+            experts=experts,
+            padding=stage.padding,
         )
         # The squeeze counts from the block's input, not from the expanded width.
         squeezed = max(1, int(inputs * stage.squeeze))
@@ -207,9 +216,13 @@ class FusedMBConv(nn.Module):
         self.expand: nn.Module
         if stage.expansion == 1:
             self.expand = nn.Identity()
-            self.project = ConvNormAct(spec, inputs, stage.channels, stage.kernel, stride)
+            self.project = ConvNormAct(
+                spec, inputs, stage.channels, stage.kernel, stride, padding=stage.padding
+            )
         else:
-            self.expand = ConvNormAct(spec, inputs, expanded, stage.kernel, stride)
+            self.expand = ConvNormAct(
+                spec, inputs, expanded, stage.kernel, stride, padding=stage.padding
+            )
             self.project = ConvNormAct(spec, expanded, stage.channels, activate=False)
         self.residual = stage.residual and stride == 1 and inputs == stage.channels
         self.drop_path = DropPath(drop_path if self.residual else 0.0)

@@ -80,18 +80,43 @@ def _rows(stage: Stage) -> Iterator[tuple[Stage, int]]:
         yield replace(stage, expand_from=None), 1
 
 
+def fresh(spec: Spec, seed: int) -> EfficientNet:
+    """Return a spec's network with initial weights that only the seed decides."""
+    # Drawn in the order of the layers, so that they depend on the classes in the last one only.
+    with torch.device("meta"):
+        net = EfficientNet(spec)
+    net.to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        initialise(net)
+    return net
+
+
 @torch.no_grad()
-def initialise(net: nn.Module) -> None:
-    """Initialise as the reference code does.
+def initialise(net: nn.Module, *, published: bool = False) -> None:
+    """Draw initial weights.
 
     Convolutions from N(0, 2 / fan_out), where fan_out counts the outputs that one input reaches,
-    so is divided by the groups; linear layers uniform within 1 / sqrt(outputs); biases zero; norms
-    one and zero. Routing layers have Keras's default for a dense layer, Glorot uniform.
+    so is divided by the groups; biases zero; norms one and zero. Routing layers have Keras's
+    default for a dense layer, Glorot uniform.
+
+    The gates of squeeze-and-excitation and the classifier are uniform within 1 / sqrt(inputs). The
+    reference code draws gates as other convolutions and the classifier within 1 / sqrt(outputs):
+    gates then begin nearly shut or open, and ten classes begin with logits that take epochs to
+    unlearn (`benchmarks/initial_weights.py`).
+
+    Args:
+        net: the network, or any module of the family.
+        published: draw gates and classifier as the reference code does.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
-            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-            nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
+            gate = module.bias is not None
+            if gate and not published:
+                _uniform(module.weight, module.in_channels)
+            else:
+                fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, CondConv2d):
@@ -101,12 +126,12 @@ def initialise(net: nn.Module) -> None:
             if name.endswith("routing"):
                 nn.init.xavier_uniform_(module.weight)
             else:
-                nn.init.uniform_(module.weight, *_range(module.out_features))
+                _uniform(module.weight, module.out_features if published else module.in_features)
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
 
 
-def _range(outputs: int) -> tuple[float, float]:
-    bound = 1 / math.sqrt(outputs)
-    return -bound, bound
+def _uniform(weight: Tensor, count: int) -> None:
+    bound = 1 / math.sqrt(count)
+    nn.init.uniform_(weight, -bound, bound)

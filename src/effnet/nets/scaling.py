@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 
 from effnet.errors import UsageError, closest
-from effnet.nets.spec import Spec, Stage
+from effnet.nets.spec import Spec, Stage, uniform
 from effnet.nets.variants import FAMILIES, VARIANTS, Family, Variant
 
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
@@ -170,7 +170,7 @@ def _declare(label: str, variant: Variant, depth: float, width: float, conventio
     rules = CONVENTIONS[convention]
     family = FAMILIES[variant.family]
     end_width = width if family.scaled_ends else 1.0
-    return Spec(
+    spec = Spec(
         name=label,
         family=variant.family,
         stem=round_channels(family.stem * end_width, family.round_limit),
@@ -188,6 +188,7 @@ def _declare(label: str, variant: Variant, depth: float, width: float, conventio
         dropout=variant.dropout,
         drop_path=family.drop_path,
     )
+    return uniform(spec) if len(set(spec.paddings)) == 1 else spec
 
 
 def _scaled_stage(stage: Stage, family: Family, depth: float, width: float) -> Stage:

@@ -61,6 +61,7 @@ class Stage:
         residual: whether blocks that keep their shape add their input to their output.
         expand_from: width that the first block's expansion counts from, where that is not its
             input width (EfficientNet-EdgeTPU's first block); None elsewhere.
+        padding: of the stage's convolutions, where it is not the network's; None elsewhere.
 
     Raises:
         UsageError: a value is of the wrong type or out of its range.
@@ -76,9 +77,14 @@ class Stage:
     experts: int = 0
     residual: bool = True
     expand_from: int | None = None
+    padding: str | None = None
 
     def __post_init__(self) -> None:
         _check(self)
+        _require(
+            self.padding is None or self.padding in PADDINGS,
+            f"padding {self.padding!r} is not one of {', '.join(PADDINGS)}",
+        )
         _require(self.block in BLOCKS, f"block {self.block!r} is not one of {', '.join(BLOCKS)}")
         _require(self.kernel % 2 == 1, f"kernel {self.kernel} is not odd")
         _require(
@@ -155,6 +161,11 @@ class Spec:
         """Number of residual blocks, the N of stochastic depth."""
         return sum(stage.repeats for stage in self.stages)
 
+    @property
+    def paddings(self) -> tuple[str, ...]:
+        """Padding of the network, then of each stage."""
+        return self.padding, *(stage.padding or self.padding for stage in self.stages)
+
     def feature_channels(self, strides: Sequence[int] = (4, 8, 16, 32)) -> tuple[int, ...]:
         """Channels of the maps that `EfficientNet.features` returns for these strides.
 
@@ -217,12 +228,18 @@ class Spec:
         return cls.from_dict(data)
 
 
+def uniform(spec: Spec) -> Spec:
+    """Return a network whose stages all pad as the network does."""
+    return spec.with_(stages=tuple(replace(stage, padding=None) for stage in spec.stages))
+
+
 _TYPES: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
     bool: (bool,),
     str: (str,),
     int | None: (int, type(None)),
+    str | None: (str, type(None)),
 }
 
 

@@ -85,10 +85,12 @@ LITE = replace(
 EDGETPU = Family(
     rows=(
         #     block  repeats kernel stride expansion channels
-        # The stem gives 32 channels, yet the first block's expansion counts from 24.
+        # The stem gives 32 channels, yet the first block's expansion counts from 24. Fused blocks
+        # stride in their projection: of an expansion at stride 1 it takes every second pixel, from
+        # the first one on, which is an expansion at stride 2 that is padded symmetrically.
         Stage("fused", 1, 3, 1, 4, 24, residual=False, expand_from=24),
-        Stage("fused", 2, 3, 2, 8, 32),
-        Stage("fused", 4, 3, 2, 8, 48),
+        Stage("fused", 2, 3, 2, 8, 32, padding="symmetric"),
+        Stage("fused", 4, 3, 2, 8, 48, padding="symmetric"),
         Stage("mbconv", 5, 5, 2, 8, 96),
         Stage("mbconv", 4, 5, 1, 8, 144),
         Stage("mbconv", 2, 5, 2, 8, 192),

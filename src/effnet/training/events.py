@@ -1,11 +1,13 @@
 """TensorBoard's event files of a run."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Self
 
-from torch.utils.tensorboard.writer import SummaryWriter
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class EventWriter:
@@ -17,7 +19,7 @@ class EventWriter:
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1) if folder else None
+        self._writer = _writer(folder, purge_step=step + 1) if folder else None
 
     def __enter__(self) -> Self:
         return self
@@ -40,3 +42,12 @@ class EventWriter:
             split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
             self._writer.add_scalar(f"{figure}/{split}", value, step)
         self._writer.flush()
+
+
+def _writer(folder: Path, purge_step: int) -> "SummaryWriter":
+    # Where TensorFlow is installed TensorBoard would load all of it to write a local file. It asks
+    # for a module of this name first, and does without TensorFlow if it is there.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=purge_step)

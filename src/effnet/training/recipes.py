@@ -14,7 +14,7 @@ from effnet.training.recipe import TYPES, Recipe
 _SCRATCH = Recipe(
     epochs=100,
     batch=64,
-    lr=4e-3,
+    lr=2e-3,
     weight_decay=0.05,
     warmup_epochs=5.0,
     ema=0.9998,

@@ -1,1 +1,1 @@
-"""How each source names its tensors: one table per file, usable in both directions."""
+"""How each library names its tensors: a table per file, usable in both directions."""

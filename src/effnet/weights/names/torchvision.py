@@ -1,10 +1,5 @@
-"""How torchvision names the tensors of `efficientnet_b0` to `_b7` and `efficientnet_v2_s`."""
+"""How torchvision names the tensors of its `efficientnet_*`."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from effnet.nets.spec import Spec
 from effnet.weights.names import tables
 
 TABLE = tables.NameTable(
@@ -43,17 +38,3 @@ TABLE = tables.NameTable(
     },
     fused_single={"project.conv": "0.0", "project.norm": "0.1"},
 )
-
-
-def from_torchvision(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return torchvision's tensors under our names.
-
-    Raises:
-        ModelFileError: a tensor has a name that torchvision does not use for this network.
-    """
-    return tables.from_source(TABLE, spec, state)
-
-
-def to_torchvision(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return our tensors under torchvision's names. The inverse of `from_torchvision`."""
-    return tables.to_source(TABLE, spec, state)

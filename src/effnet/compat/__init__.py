@@ -1,0 +1,1 @@
+"""The interfaces of other libraries, on effnet's networks: one file per library."""

@@ -1,0 +1,60 @@
+"""One process at a time, by a lock that the system lets go of when its holder ends."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from effnet.errors import ResourceError
+
+SECONDS_BETWEEN_TRIES = 0.1
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Keep every other process from making `target` for a while; wait for one that is at it.
+
+    The lock is an empty file beside `target` that stays: whoever removed it would take it from
+    under a process that waits.
+
+    Raises:
+        ResourceError: the folder cannot be written, or its file system has no locks.
+    """
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise _unusable(lock, error) from error
+    with file:
+        try:
+            while not _taken(file):
+                time.sleep(SECONDS_BETWEEN_TRIES)
+        except OSError as error:
+            raise _unusable(lock, error) from error
+        yield
+
+
+def _taken(file: IO[str]) -> bool:
+    """Take the lock if nobody holds it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the one is Unix's answer, the other Windows's
+        return False
+    return True
+
+
+def _unusable(lock: Path, error: OSError) -> ResourceError:
+    return ResourceError(
+        f"Cannot keep files in {lock.parent}: {error.strerror}. Name another folder by the "
+        "environment variable EFFNET_CACHE."
+    )

@@ -20,7 +20,7 @@ from effnet.weights import catalog, convert, files, store
 from effnet.weights.libraries import LIBRARIES
 from effnet.weights.names.google import without_background
 from effnet.weights.published.entry import IMAGENET_1K, Published
-from effnet.weights.tensorflow_files import is_prefix
+from effnet.weights.tensorflow_files import INDEX, is_prefix
 
 HUB = "hf://"
 
@@ -119,7 +119,8 @@ def _found(text: str, variant: str | None) -> Published:
 def _opened(path: Path, convention: str | None) -> Pretrained:
     if (path / CONFIG).is_file():
         return Pretrained(*read_folder(path), where=str(path.resolve()))
-    file = model_file(path) if path.is_dir() and model_file(path).is_file() else path
+    foreign = path.is_dir() and any(path.rglob(f"*{INDEX}"))
+    file = path if foreign else model_file(path)
     if not (file.exists() or is_prefix(file)):
         raise ModelFileError(f"There is no model file {file}.")
     if file.suffix == ".safetensors" and artifact.is_model(file):

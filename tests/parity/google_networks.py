@@ -310,13 +310,13 @@ class Network:
         name, channels = self.named(scope, "tpu_batch_normalization"), x.shape[-1]
         if f"{name}/gamma" not in self.variables:
             mean, variance = (moment.numpy() for moment in tf.nn.moments(x, [0, 1, 2]))
-            noise = self.random.standard_normal(channels) * np.sqrt(variance)
+            # Not as small as a channel's own, which another picture may find far larger.
+            variance = (variance + variance.mean()) * self.random.uniform(0.5, 2, channels)
+            shift = 0.3 * self.random.standard_normal(channels) * np.sqrt(variance)
             self.variables |= {
                 f"{name}/gamma": self.random.uniform(0.5, 1.5, channels).astype("f"),
-                f"{name}/moving_mean": (mean + 0.3 * noise).astype("f"),
-                f"{name}/moving_variance": (
-                    variance * self.random.uniform(0.5, 4, channels)
-                ).astype("f"),
+                f"{name}/moving_mean": (mean + shift).astype("f"),
+                f"{name}/moving_variance": variance.astype("f"),
             }
         gamma, beta = self.variables[f"{name}/gamma"], self.shift(f"{name}/beta", channels)
         mean, variance = (self.variables[f"{name}/moving_{what}"] for what in ("mean", "variance"))

@@ -36,8 +36,9 @@ def theirs(variant: str, folder: Path, height: int, width: int) -> tuple[Tensor,
     """Pictures, Google's logits of them and Google's checkpoint, with random weights."""
     random = np.random.default_rng(0)
     network = Network(MODELS[variant], random)
-    network(random.standard_normal((4, 64, 64, 3)).astype("f"))
-    pictures = random.standard_normal((2, height, width, 3)).astype("f")
+    pictures = random.standard_normal((4, height, width, 3)).astype("f")
+    network(pictures)  # makes the variables
+    pictures = pictures[:2]
     logits = network(pictures)
     save(network, folder / "model.ckpt")
     x = torch.from_numpy(pictures).permute(0, 3, 1, 2)

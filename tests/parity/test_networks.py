@@ -80,6 +80,8 @@ def test_training_step(pair):
     peer, ours, theirs = pair
     side = peer.side(64)
     x, target = torch.randn(2, 3, side, side), torch.randn(2, 1000)
+    if peer.rounds_otherwise and peer.variant in HEAVY:
+        pytest.skip("in float64 it takes too long; the smaller ones are of the same blocks")
     if peer.rounds_otherwise:
         # Batches of two in training mode multiply the rounding: float64 leaves none.
         x, target, ours, theirs = x.double(), target.double(), ours.double(), theirs.double()

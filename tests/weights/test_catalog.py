@@ -251,11 +251,11 @@ def test_transformers() -> None:
     for entry in select(source="transformers"):
         assert entry.norm_eps == config.batch_norm_eps
         processor = transformers.EfficientNetImageProcessor(
-            size={"height": 4, "width": 4},
+            size={"height": 8, "width": 8},
             image_mean=[*entry.mean],
             image_std=[math.sqrt(std) for std in entry.std],  # the repositories' own
         )
-        picture = np.full((4, 4, 3), 200, np.uint8)
+        picture = np.full((8, 8, 3), 200, np.uint8)
         values = processor(picture, return_tensors="np")["pixel_values"][0, :, 0, 0]
         expected = (200 / 255 - np.array(entry.mean)) / entry.std
         np.testing.assert_allclose(values, expected, rtol=1e-5)

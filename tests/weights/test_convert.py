@@ -28,7 +28,7 @@ BY_NAME = {str(peer): peer for peer in PEERS}
 HELD = [
     (variant, source, rule.convention)
     for variant in VARIANTS
-    for source in ("keras", "google", "effnet")  # the others: tests/parity
+    for source in ("keras", "google")  # the others: tests/parity
     for rule in LIBRARIES[source].rules.get(variant, ())
 ]
 

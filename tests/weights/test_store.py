@@ -491,7 +491,7 @@ def test_certificate_that_cannot_be_trusted_is_told_at_once(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def open(self: object, request: Request, timeout: float) -> None:
-        raise URLError(SSLCertVerificationError("certificate verify failed"))
+        raise URLError(SSLCertVerificationError(1, "certificate verify failed"))
 
     monkeypatch.setattr(OpenerDirector, "open", open)
     monkeypatch.setattr(download, "WAITS", (PATIENCE,))

@@ -11,6 +11,7 @@ from effnet.errors import DataError, UsageError, closest
 
 if TYPE_CHECKING:
     from effnet.deployment.predict import Prediction
+    from effnet.model import Model
 
 
 def command(
@@ -76,7 +77,7 @@ def command(
         tally.tell()
         return
     made_with = {
-        "model": _digest(model),
+        "model": _digest(loaded),
         "files": files,
         "options": [form, top, batch, shard],
     }
@@ -111,13 +112,13 @@ class _Tally:
             typer.echo(f"{self.unreadable} of {self.count} pictures could not be read.", err=True)
 
 
-def _digest(model: Path) -> str:
-    from hashlib import file_digest
+def _digest(model: "Model") -> str:
+    from hashlib import sha256
 
-    from effnet.training.run import RunFolder
-
-    with (RunFolder(model).model if model.is_dir() else model).open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    found = sha256(model.card.to_json().encode())
+    for tensor in model.net.state_dict().values():
+        found.update(tensor.cpu().contiguous().numpy())
+    return found.hexdigest()
 
 
 def _paths(words: Sequence[str]) -> "Iterator[Path]":

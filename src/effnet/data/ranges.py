@@ -107,7 +107,8 @@ def _readable(pictures: object, channels: int) -> bool:
     if not isinstance(pictures, Tensor) or type(pictures) not in (Tensor, nn.Parameter):
         return False
     # A value asked for would become part of what is recorded, or spoil it.
-    if torch.jit.is_tracing() or (pictures.is_cuda and torch.cuda.is_current_stream_capturing()):
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if tracing or (pictures.is_cuda and torch.cuda.is_current_stream_capturing()):
         return False
     return pictures.ndim == 4 and pictures.shape[1] == channels and pictures.numel() > 0
 

@@ -216,7 +216,9 @@ def _build(keras: Any, variant: str, card: Card) -> Any:
         scale=[1 / (255 * std) for std in wanted.std],
         offset=[-mean / std for mean, std in zip(wanted.mean, wanted.std, strict=True)],
     )(pixels)
-    return constructor(input_tensor=normalised, include_preprocessing=False, **options)
+    network = constructor(input_tensor=normalised, include_preprocessing=False, **options)
+    # Its inputs are a list, which Keras would then want wherever it is used.
+    return keras.Model(pixels, network.output, name=network.name)
 
 
 def _set_normalisation(keras: Any, network: Any, wanted: Preprocessing) -> None:
@@ -280,7 +282,7 @@ def _compare(keras: Any, file: Path, net: EfficientNet, card: Card) -> tuple[flo
     """Return `difference` and `agreement` of a file and the network."""
     network = keras.saving.load_model(file, compile=False)
     pooled = network.get_layer("avg_pool").output
-    both = keras.Model(network.inputs, [pooled, *network.outputs])
+    both = keras.Model(network.inputs[0], [pooled, network.output])
     pictures = _made_pictures(*_input_shape(card))
     outputs = both(pictures.permute(0, 2, 3, 1).float().numpy(), training=False)
     vectors, answers = (torch.from_numpy(keras.ops.convert_to_numpy(found)) for found in outputs)

@@ -200,7 +200,7 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers."""
-        return {**asdict(self), "stages": [asdict(stage) for stage in self.stages]}
+        return {**asdict(self), "stages": [_plain(stage) for stage in self.stages]}
 
     def to_json(self) -> str:
         """Return the declaration as JSON; `Spec.from_json` gives the same spec back."""
@@ -226,6 +226,15 @@ class Spec:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"The network's declaration is not JSON: {error}.") from error
         return cls.from_dict(data)
+
+
+def _plain(stage: Stage) -> dict[str, Any]:
+    # A padding only where there is one: every effnet reads the declaration of a stage without.
+    return {
+        name: value
+        for name, value in asdict(stage).items()
+        if name != "padding" or value is not None
+    }
 
 
 def uniform(spec: Spec) -> Spec:

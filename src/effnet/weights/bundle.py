@@ -3,7 +3,7 @@
 `NAME.index` is a table in LevelDB's form (google/leveldb doc/table_format.md): blocks of sorted
 keys, each without what it shares with the one before. Its values are protocol buffers of
 tensorflow/core/protobuf/tensor_bundle.proto, and say where in `NAME.data-00000-of-00001` and the
-like a tensor's bytes are.
+like a tensor's bytes are. Checksums are not compared; archives of checkpoints have their own.
 """
 
 from collections import defaultdict

@@ -65,7 +65,7 @@ def to_effnet(spec: Spec, state: Mapping[str, Tensor], source: str) -> dict[str,
     """
     library = find(source)
     variant = variant_of(spec)
-    if source != OWN and variant in library.rules:
+    if source != OWN and variant is not None and variant in library.rules:
         _require_rule(spec, variant, source, library)
     _require_all(library.table, spec, state)
     return tables.from_source(library.table, spec, state)
@@ -84,7 +84,7 @@ def from_effnet(spec: Spec, state: Mapping[str, Tensor], target: str) -> dict[st
     library = find(target)
     if target != OWN:
         variant = variant_of(spec)
-        if variant not in library.rules:
+        if variant is None or variant not in library.rules:
             raise ModelFileError(
                 f"{target} has no network with the layers of {spec.name!r}; it has "
                 f"{', '.join(library.rules)}."

@@ -57,7 +57,7 @@ class Leaves:
 
     separator: str
     names: Mapping[str, Mapping[str, str]]
-    orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 TORCH = Leaves(
@@ -325,7 +325,7 @@ def _their_shape(table: NameTable, declared: Outline, name: Name) -> torch.Size:
     return _to_order(tensor, _kernel(declared, name), _order(table, name)).shape
 
 
-def _order(table: NameTable, name: Name) -> Sequence[int] | None:
+def _order(table: NameTable, name: Name) -> tuple[int, ...] | None:
     return table.leaves.orders.get(name.kind) if name.ours.endswith(".weight") else None
 
 
@@ -333,14 +333,14 @@ def _kernel(declared: Outline, name: Name) -> Sequence[int]:
     return declared.kernels.get(name.ours, declared.tensors[name.ours].shape)
 
 
-def _to_order(tensor: Tensor, kernel: Sequence[int], order: Sequence[int] | None) -> Tensor:
+def _to_order(tensor: Tensor, kernel: Sequence[int], order: tuple[int, ...] | None) -> Tensor:
     if order is None:
         return tensor
     moved = tensor.reshape(kernel).permute(order)
     return (moved.flatten(1) if tensor.dim() < len(kernel) else moved).contiguous()
 
 
-def _from_order(tensor: Tensor, kernel: Sequence[int], order: Sequence[int] | None) -> Tensor:
+def _from_order(tensor: Tensor, kernel: Sequence[int], order: tuple[int, ...] | None) -> Tensor:
     if order is None:
         return tensor
     back = [order.index(axis) for axis in range(len(order))]

@@ -237,7 +237,7 @@ def test_run_of_fine_tuning_is_repeated_by_its_recipe(trained: Path) -> None:
 
 def test_weights_of_another_variant() -> None:
     path = Model(tiny.SPEC).save("m.safetensors")
-    with pytest.raises(ModelFileError, match=r"m\.safetensors does not fit the network"):
+    with pytest.raises(ModelFileError, match=r"m\.safetensors cannot be used in this network"):
         Model("lite0", weights=path)
 
 

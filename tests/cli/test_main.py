@@ -21,8 +21,11 @@ from effnet.errors import EffnetError
 
 Run = Callable[..., Any]
 
-COMMANDS = ("fit", "find-lr", "evaluate", "predict", "check", "models", "scale", "pack")
-HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
+COMMANDS = (
+    *("fit", "find-lr", "evaluate", "predict", "check", "models", "scale", "pack"),
+    *("weights", "convert", "export"),
+)
+HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "keras", "tensorflow")
 COLOUR = "\x1b["
 
 

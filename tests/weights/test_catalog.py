@@ -1,7 +1,6 @@
 """The catalog, entry by entry, against what the libraries that publish the weights say of them."""
 
 import inspect
-import math
 import os
 import re
 import runpy
@@ -52,6 +51,10 @@ LEFT_OUT = {
     "test_efficientnet_ln.r160_in1k": "the same, with layer normalisation",
     "test_efficientnet_evos.r160_in1k": "the same, with EvoNorm",
 }
+
+# From preprocessor_config.json of google/efficientnet-b0 to b7, the same in all.
+HUB_MEAN = (0.485, 0.456, 0.406)
+HUB_STD = (0.47853944, 0.4732864, 0.47434163)
 
 # Sets of Google's that timm did not convert.
 NOT_IN_TIMM = {
@@ -248,24 +251,26 @@ def test_transformers() -> None:
     variant = VARIANTS["b7"]
     assert (variant.width, variant.depth) == (config.width_coefficient, config.depth_coefficient)
     assert entry.resolution == config.image_size
+    processor = transformers.EfficientNetImageProcessor(
+        size={"height": 8, "width": 8}, image_mean=[*HUB_MEAN], image_std=[*HUB_STD]
+    )
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    values = processor(picture, return_tensors="np")["pixel_values"][0, :, 0, 0]
     for entry in select(source="transformers"):
+        assert entry.url == f"hf://{entry.name}/pytorch_model.bin"
         assert entry.norm_eps == config.batch_norm_eps
-        processor = transformers.EfficientNetImageProcessor(
-            size={"height": 8, "width": 8},
-            image_mean=[*entry.mean],
-            image_std=[math.sqrt(std) for std in entry.std],  # the repositories' own
-        )
-        picture = np.full((8, 8, 3), 200, np.uint8)
-        values = processor(picture, return_tensors="np")["pixel_values"][0, :, 0, 0]
         expected = (200 / 255 - np.array(entry.mean)) / entry.std
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-def test_transformers_sets_are_kerass() -> None:
-    for entry in select(source="transformers"):
-        twin = find(entry.variant, "keras/autoaugment")
-        for fact in ("resolution", "crop", "interpolation", "mean", "std", "resize", "squash"):
-            assert getattr(entry, fact) == getattr(twin, fact)
+@pytest.mark.parametrize("entry", [*entries("keras"), *entries("transformers")])
+def test_conversions_of_google_want_its_pictures(entry: Published) -> None:
+    twin = find(entry.variant, f"google/{entry.training}")
+    for fact in (
+        *("resolution", "train_resolution", "crop", "squash", "interpolation", "resize"),
+        *("mean", "std", "padding", "norm_eps", "classes"),
+    ):
+        assert getattr(entry, fact) == getattr(twin, fact), fact
 
 
 def timm_of(entry: Published) -> list[Published]:
@@ -327,6 +332,8 @@ def test_google_evaluates_as_its_family(entry: Published) -> None:
     squash = family.squash_from is not None and entry.resolution >= family.squash_from
     assert (entry.mean, entry.std) == (family.mean, family.std)
     assert (entry.interpolation, entry.squash) == (family.interpolation, squash)
+    assert entry.resize == ("tensorflow1" if family.squash_from is None else "tensorflow2")
+    assert entry.crop == (1.0 if squash else entry.resolution / (entry.resolution + 32))
 
 
 def test_published_figures_of_variants_are_in_the_catalog() -> None:

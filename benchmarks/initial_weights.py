@@ -21,7 +21,6 @@ import effnet
 from effnet.data.sources import DataSet, open_data
 from effnet.nets.network import initialise
 
-
 SETTINGS: dict[str, Any] = {**SHORT, "warmup_epochs": 0.5, "ema": 0.998, "tensorboard": False}
 
 

@@ -3,6 +3,7 @@
 import os
 
 import torch
+import torchvision  # noqa: F401  before TensorFlow, which some tests import: after it, it crashes
 from hypothesis import settings
 
 # Workers of pytest-xdist share the cores; one thread each is the quickest for all, and keeps sums

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torchvision import tv_tensors
 
 from effnet.data.ranges import InputRangeWarning, RangeCheck, attach, input_range
 from effnet.data.transforms import Preprocessing
@@ -132,7 +134,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_usual_mistakes_are_said_once_with_their_cause(case: str) -> None:
     wanted, batch, cause = WRONG[case]
-    (text,) = said(checked(wanted), batch, batch, batch)
+    (text,) = said(checked(wanted, batches=3), batch, batch, batch)
     assert cause in text
 
 
@@ -221,6 +223,7 @@ ENGINES: dict[str, Any] = {
     "strict export": lambda net, x: exported(net, x, strict=True),
     "compile": lambda net, x: torch.compile(net, backend="eager", fullgraph=True),
     "trace": lambda net, x: torch.jit.trace(net, x, check_trace=False),
+    "make_fx": lambda net, x: make_fx(net, tracing_mode="fake")(x),
     "vmap": lambda net, x: lambda x: torch.func.vmap(net)(x[:, None])[:, 0],
 }
 
@@ -246,6 +249,10 @@ def test_export_is_the_same_with_and_without() -> None:
     plain = torch.export.export(net, (x,)).graph_module.code
     attach(net, IMAGENET)
     assert torch.export.export(net, (x,)).graph_module.code == plain
+
+
+def test_pictures_of_torchvision_are_checked() -> None:
+    assert len(said(checked(IMAGENET), tv_tensors.Image(PIXELS.float()))) == 1
 
 
 def test_pictures_being_optimised_keep_their_gradient() -> None:

@@ -35,11 +35,9 @@ told = {}
 
 def attempt(name, act):
     try:
-        import time; t0 = time.time()
         told[name] = act()
-        print(name, time.time() - t0, file=sys.stderr)
     except EffnetError as error:
-        print(name, time.time() - t0, file=sys.stderr); told[name] = f"{type(error).__name__}: {error}"
+        told[name] = f"{type(error).__name__}: {error}"
 
 def same(repository, net, made, **options):
     again, found = read_folder(fetch_repository(repository, **options))
@@ -112,7 +110,7 @@ def told(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
     )
-    print(done.stderr[:9000]); assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -28,7 +28,7 @@ from torchvision.transforms import InterpolationMode
 from effnet.errors import UsageError
 from effnet.nets.variants import FAMILIES, VARIANTS
 from effnet.weights.catalog import ALIASES, CATALOG, SOURCES, find, of_file, of_variant, select
-from effnet.weights.published.entry import TRAININGS, Published
+from effnet.weights.published.entry import IMAGENET_1K, TRAININGS, Published
 
 DOCS = Path(__file__).parents[2] / "docs"
 TORCH_EPS = 1e-5  # nn.BatchNorm2d's own
@@ -358,6 +358,10 @@ def test_entries_are_sound() -> None:
         assert 0 < entry.crop <= 1
         assert entry.resize in ("antialiased", "tensorflow1", "tensorflow2")
         assert bool(entry.figures) == bool(entry.top1)
+        assert entry.top5 is None or entry.top5 > (entry.top1 or 100)
+        assert bool(entry.member) == (entry.source == "google")
+        assert entry.background == (entry.classes == IMAGENET_1K + 1)
+        assert entry.licence in ("Apache-2.0", "BSD-3-Clause")
         assert entry.url.startswith(("https://", "hf://"))
 
 

@@ -11,8 +11,8 @@ from effnet.data.targets import counted
 from effnet.evaluation.figures import confusion_picture
 from effnet.evaluation.metrics import Evaluation
 from effnet.files import write_text
-from effnet.measure.counts import count
 from effnet.history import History
+from effnet.measure.counts import count
 from effnet.model import Model
 from effnet.training.job import Job
 

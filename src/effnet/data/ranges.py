@@ -81,7 +81,7 @@ class RangeCheck:
             return
         try:
             problem = _problem(_sample(pictures), self.preprocessing)
-        except RuntimeError:  # a transformation, as vmap, which lets nobody see a value
+        except RuntimeError:  # a stand-in without values, or vmap, which lets nobody see them
             return
         self.left -= 1
         if problem:
@@ -103,8 +103,7 @@ def attach(net: nn.Module, preprocessing: Preprocessing) -> RemovableHandle:
 
 
 def _readable(pictures: object, channels: int) -> bool:
-    # Subclasses are stand-ins, as those of export, whose values cannot be asked for.
-    if not isinstance(pictures, Tensor) or type(pictures) not in (Tensor, nn.Parameter):
+    if not isinstance(pictures, Tensor):
         return False
     # A value asked for would become part of what is recorded, or spoil it.
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

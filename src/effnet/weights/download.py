@@ -123,7 +123,7 @@ class _Part:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             if note["address"] == address:
                 self._is_of(str(note["validator"]), int(note["size"]))
-        if self.size is None or self.length > self.size:
+        if self.size is None:
             self.drop()
 
     @property

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from effnet.errors import ModelFileError
 from effnet.weights.archive import unpack
-from effnet.weights.bundle import INDEX, Bundle
+from effnet.weights.bundle import INDEX as INDEX
+from effnet.weights.bundle import Bundle
 from effnet.weights.names.google import canonical
 
 ARCHIVES = (".tar.gz", ".tgz")

@@ -147,7 +147,7 @@ class Model:
 
         Args:
             folder: files of these names in it are replaced.
-            licence: SPDX identifier; None takes that of the weights that it was trained from.
+            licence: SPDX identifier; None takes that of published weights as they were loaded.
 
         Raises:
             ResourceError: it could not be written.
@@ -167,7 +167,7 @@ class Model:
         Args:
             repository: "user/name"; it is made if it does not exist.
             private: whether only its owners may see it.
-            licence: SPDX identifier; None takes that of the weights that it was trained from.
+            licence: SPDX identifier; None takes that of published weights as they were loaded.
             token: the hub's; None takes HF_TOKEN, or that of `hf auth login`.
 
         Returns:

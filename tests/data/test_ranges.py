@@ -223,7 +223,7 @@ ENGINES: dict[str, Any] = {
     "strict export": lambda net, x: exported(net, x, strict=True),
     "compile": lambda net, x: torch.compile(net, backend="eager", fullgraph=True),
     "trace": lambda net, x: torch.jit.trace(net, x, check_trace=False),
-    "make_fx": lambda net, x: make_fx(net, tracing_mode="fake")(x),
+    "make_fx": lambda net, x: make_fx(net, tracing_mode="fake", _allow_non_fake_inputs=True)(x),
     "vmap": lambda net, x: lambda x: torch.func.vmap(net)(x[:, None])[:, 0],
 }
 

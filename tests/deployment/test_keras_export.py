@@ -177,8 +177,8 @@ pixels = np.load(pictures)
 network = keras.saving.load_model(file)
 np.save(f"{folder}/keras.npy", network.predict(pixels, verbose=0))
 network.export(f"{folder}/saved", verbose=False)
-served = tf.saved_model.load(f"{folder}/saved").serve(tf.constant(pixels, tf.float32))
-np.save(f"{folder}/served.npy", served.numpy())
+saved = tf.saved_model.load(f"{folder}/saved")
+np.save(f"{folder}/served.npy", saved.serve(tf.constant(pixels, tf.float32)).numpy())
 """
 
 

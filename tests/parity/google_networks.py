@@ -7,17 +7,24 @@ Written after `tensorflow/tpu` models/official/efficientnet (V1, Lite, EdgeTPU, 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# triton, which torch brings, crashes if TensorFlow was loaded before it.
-import torch._dynamo  # noqa: F401
-
-# isort: split
 import numpy as np
-import tensorflow as tf
+
+
+class _Late:
+    """TensorFlow, imported when it is first used: that takes ten seconds, in each worker."""
+
+    def __getattr__(self, name: str) -> Any:
+        import tensorflow
+
+        return getattr(tensorflow, name)
+
+
+tf: Any = _Late()
+Tensor = Any
 
 EPSILON = 1e-3
 
@@ -87,7 +94,7 @@ class Model:
         depth: of the repeats.
         stem: channels of the first convolution before scaling.
         classes: outputs.
-        activation: everywhere but in gates.
+        activation: of `tf.nn`, everywhere but in gates.
         fixed: whether stem, head and the ends' repeats are not scaled (Lite).
         limit: share of its channels that rounding may leave at the least.
         experts: kernels of a CondConv layer.
@@ -100,7 +107,7 @@ class Model:
     depth: float = 1.0
     stem: int = 32
     classes: int = 1000
-    activation: Callable[[tf.Tensor], tf.Tensor] = tf.nn.silu
+    activation: str = "silu"
     fixed: bool = False
     limit: float = 0.9
     experts: int = 0
@@ -112,12 +119,12 @@ def _v1(name: str, width: float, depth: float) -> Model:
 
 
 def _lite(name: str, width: float, depth: float) -> Model:
-    return Model(f"efficientnet-{name}", LITE, width, depth, activation=tf.nn.relu6, fixed=True)
+    return Model(f"efficientnet-{name}", LITE, width, depth, activation="relu6", fixed=True)
 
 
 def _edge(size: str, width: float, depth: float) -> Model:
     name = f"efficientnet-edgetpu-{size}"
-    return Model(name, EDGETPU, width, depth, classes=1001, activation=tf.nn.relu)
+    return Model(name, EDGETPU, width, depth, classes=1001, activation="relu")
 
 
 def _condconv(name: str, depth: float, experts: int) -> Model:
@@ -221,7 +228,7 @@ class Network:
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Map pictures (N, H, W, 3) to logits (N, classes)."""
-        model, act = self.model, self.model.activation
+        model, act = self.model, self.act
         self.used.clear()
         ends = round_filters if not model.fixed else lambda _, filters: filters
         x = self.conv(tf.constant(pictures), "stem", ends(model, model.stem), 3, 2)
@@ -232,14 +239,18 @@ class Network:
         pooled = tf.reduce_mean(x, [1, 2])
         return self.dense(pooled, "head", model.classes).numpy()
 
-    def block(self, inputs: tf.Tensor, scope: str, block: Block) -> tf.Tensor:
+    @property
+    def act(self) -> Any:
+        return getattr(tf.nn, self.model.activation)
+
+    def block(self, inputs: Tensor, scope: str, block: Block) -> Tensor:
         x = (self.convolving if block.convolves else self.inverted)(inputs, scope, block)
         same = block.stride == 1 and inputs.shape[-1] == block.outputs
         return x + inputs if block.skips and same else x
 
-    def inverted(self, x: tf.Tensor, scope: str, block: Block) -> tf.Tensor:
+    def inverted(self, x: Tensor, scope: str, block: Block) -> Tensor:
         """MBConv, with experts where `block.routed`."""
-        act = self.model.activation
+        act = self.act
         width = block.inputs * block.expand
         routing = None
         if block.routed:
@@ -256,9 +267,9 @@ class Network:
             x = tf.sigmoid(self.conv(gate, f"{scope}/se", width, 1, 1, bias=True)) * x
         return self.norm(self.conv(x, scope, block.outputs, 1, 1, routing=routing), scope)
 
-    def convolving(self, x: tf.Tensor, scope: str, block: Block) -> tf.Tensor:
+    def convolving(self, x: Tensor, scope: str, block: Block) -> Tensor:
         """Fused-MBConv. V1's code (EdgeTPU) strides in the projection, V2's in the expansion."""
-        act = self.model.activation
+        act = self.act
         if block.expand == 1:
             x = self.conv(x, scope, block.outputs, block.kernel, block.stride)
             return act(self.norm(x, scope))
@@ -269,15 +280,15 @@ class Network:
 
     def conv(
         self,
-        x: tf.Tensor,
+        x: Tensor,
         scope: str,
         filters: int,
         kernel: int,
         stride: int,
         *,
         bias: bool = False,
-        routing: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+        routing: Tensor | None = None,
+    ) -> Tensor:
         shape = (kernel, kernel, x.shape[-1], filters)
         if routing is not None:
             flat = self.experts(f"{self.named(scope, 'cond_conv2d')}/condconv_kernel", shape)
@@ -287,8 +298,8 @@ class Network:
         return x + self.shift(f"{name}/bias", filters) if bias else x
 
     def depthwise(
-        self, x: tf.Tensor, scope: str, kernel: int, stride: int, routing: tf.Tensor | None
-    ) -> tf.Tensor:
+        self, x: Tensor, scope: str, kernel: int, stride: int, routing: Tensor | None
+    ) -> Tensor:
         shape, strides = (kernel, kernel, x.shape[-1], 1), [1, stride, stride, 1]
         if routing is not None:
             name = self.named(scope, "depthwise_cond_conv2d")
@@ -298,14 +309,14 @@ class Network:
         return tf.nn.depthwise_conv2d(x, self.kernel(name, shape), strides, "SAME")
 
     def each(
-        self, x: tf.Tensor, kernels: tf.Tensor, shape: tuple[int, ...], convolve: Any, strides: Any
-    ) -> tf.Tensor:
+        self, x: Tensor, kernels: Tensor, shape: tuple[int, ...], convolve: Any, strides: Any
+    ) -> Tensor:
         """Convolve each picture with a kernel of its own."""
         pairs = zip(tf.split(x, x.shape[0]), tf.split(kernels, x.shape[0]), strict=True)
         mixed = [convolve(one, tf.reshape(flat, shape), strides, "SAME") for one, flat in pairs]
         return tf.concat(mixed, 0)
 
-    def norm(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+    def norm(self, x: Tensor, scope: str) -> Tensor:
         """BatchNorm in inference; in the first pass with the batch's own statistics, disturbed."""
         name, channels = self.named(scope, "tpu_batch_normalization"), x.shape[-1]
         if f"{name}/gamma" not in self.variables:
@@ -322,7 +333,7 @@ class Network:
         mean, variance = (self.variables[f"{name}/moving_{what}"] for what in ("mean", "variance"))
         return tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
 
-    def dense(self, x: tf.Tensor, scope: str, outputs: int) -> tf.Tensor:
+    def dense(self, x: Tensor, scope: str, outputs: int) -> Tensor:
         name = self.named(scope, "dense")
         kernel = self.kernel(f"{name}/kernel", (x.shape[-1], outputs))
         return x @ kernel + self.shift(f"{name}/bias", outputs)

@@ -35,7 +35,7 @@ def default_preprocessing(
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    """Return the preprocessing for pictures of so many channels, as `default_preprocessing` does."""
+    """Return the preprocessing for so many channels, as `default_preprocessing` would."""
     return replace(
         preprocessing,
         mean=_per_channel(preprocessing.mean, channels),

@@ -22,7 +22,7 @@ from common import chosen, machine, parser, table, versions, write
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from effnet.nets.variants import VARIANTS
-from effnet.weights import convert, files
+from effnet.weights import conversion, files
 from effnet.weights.catalog import CATALOG, SOURCES
 from parity import test_google as google
 from parity import test_keras as keras
@@ -61,8 +61,8 @@ def of_peer(peer: Peer) -> Row:
     x = torch.randn(1, 3, side, side)
     far = difference(ours(x), peer.logits(theirs, x))
     state = theirs.state_dict()
-    back = convert.from_effnet(
-        peer.spec, convert.to_effnet(peer.spec, state, peer.library), peer.library
+    back = conversion.from_effnet(
+        peer.spec, conversion.to_effnet(peer.spec, state, peer.library), peer.library
     )
     return row(peer.library, peer.name, peer.variant, far, same_tensors(back, state))
 
@@ -95,7 +95,7 @@ def of_google(variant: str) -> Row:
             state, logits = google.without_background(state), logits[:, 1:]
         net = google.ours(variant, state)
         far = difference(net(x), logits)
-        back = convert.from_effnet(net.spec, net.state_dict(), "google")
+        back = conversion.from_effnet(net.spec, net.state_dict(), "google")
     return row("google", google.MODELS[variant].name, variant, far, same_tensors(back, state))
 
 

@@ -17,7 +17,7 @@ from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import scale, variant_spec
 from effnet.pretrained import class_names, preprocessing_of, spec_of
 from effnet.weights.catalog import CATALOG, find
-from effnet.weights.convert import from_effnet
+from effnet.weights.conversion import from_effnet
 from effnet.weights.libraries import LIBRARIES
 from effnet.weights.names.tables import outline
 from weights.hub import point_to

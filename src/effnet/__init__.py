@@ -77,6 +77,8 @@ def load(
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("effnet")
+    if name == "weights":
+        return import_module("effnet.weights")
     if name not in _HOMES:
         raise AttributeError(f"module 'effnet' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

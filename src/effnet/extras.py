@@ -10,7 +10,6 @@ EXTRA_OF: dict[str, str] = {
     "h5py": "keras",
     "huggingface_hub": "hub",
     "keras": "keras",
-    "tensorflow": "tensorflow",
 }
 """The extra of `pip install 'effnet[EXTRA]'` that brings a module."""
 

@@ -16,7 +16,7 @@ from effnet.nets.spec import Spec
 from effnet.sharing.folder import CONFIG, read_folder
 from effnet.sharing.repository import fetch_repository
 from effnet.training.run import model_file
-from effnet.weights import catalog, convert, files, store
+from effnet.weights import catalog, conversion, files, store
 from effnet.weights.libraries import LIBRARIES
 from effnet.weights.names.google import without_background
 from effnet.weights.published.entry import IMAGENET_1K, Published
@@ -129,8 +129,8 @@ def _opened(path: Path, convention: str | None) -> Pretrained:
     state = files.read(path, entry.member if entry else "")
     if entry is not None:
         return Pretrained(*_built(entry, state), where=str(path.resolve()))
-    source = convert.recognise(state)
-    spec = convert.spec_of(state, source, convention=convention)
+    source = conversion.recognise(state)
+    spec = conversion.spec_of(state, source, convention=convention)
     card = Card(
         spec=spec,
         task="classify",
@@ -169,5 +169,5 @@ def _filled(spec: Spec, state: dict[str, Tensor], source: str) -> EfficientNet:
 
     with torch.device("meta"):
         net = EfficientNet(spec)
-    net.load_state_dict(convert.to_effnet(spec, state, source), strict=True, assign=True)
+    net.load_state_dict(conversion.to_effnet(spec, state, source), strict=True, assign=True)
     return net.requires_grad_().eval()

@@ -12,7 +12,7 @@ from effnet.nets.network import EfficientNet, initialise
 from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
-from effnet.weights.convert import from_effnet
+from effnet.weights.conversion import from_effnet
 from nets.small import KINDS, SIDE, calm_net, pictures
 
 STRIDES = (2, 4, 8, 16, 32)

@@ -21,7 +21,7 @@ from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import CONVENTIONS, variant_spec
 from effnet.nets.spec import Spec, uniform
 from effnet.nets.variants import VARIANTS
-from effnet.weights.convert import to_effnet
+from effnet.weights.conversion import to_effnet
 
 STRIDES = (2, 4, 8, 16, 32)
 TIMM_NAMES = {"edge-s": "es", "edge-m": "em", "edge-l": "el"}

@@ -13,7 +13,7 @@ from effnet.errors import ModelFileError
 from effnet.nets.network import EfficientNet
 from effnet.nets.spec import uniform
 from effnet.nets.variants import VARIANTS
-from effnet.weights import convert, files
+from effnet.weights import conversion, files
 from effnet.weights.names.google import without_background
 from effnet.weights.names.tables import COUNT
 from parity.google_networks import MODELS, Network, save
@@ -46,10 +46,10 @@ def theirs(variant: str, folder: Path, height: int, width: int) -> tuple[Tensor,
 
 
 def ours(variant: str, state: dict[str, Tensor]) -> EfficientNet:
-    spec = convert.spec_of(state, "google")
-    assert convert.variant_of(spec) == variant
+    spec = conversion.spec_of(state, "google")
+    assert conversion.variant_of(spec) == variant
     net = EfficientNet(spec)
-    net.load_state_dict(convert.to_effnet(spec, state, "google"))
+    net.load_state_dict(conversion.to_effnet(spec, state, "google"))
     return net.eval()
 
 
@@ -64,7 +64,7 @@ def test_logits_and_round_trip(variant: str, folder: Path) -> None:
         state, logits = without_background(state), logits[:, 1:]
     net = ours(variant, state)
     assert difference(net(x), logits) < CLOSE
-    back = convert.from_effnet(net.spec, net.state_dict(), "google")
+    back = conversion.from_effnet(net.spec, net.state_dict(), "google")
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
     assert len(back) == sum(not name.endswith(COUNT) for name in net.state_dict())
@@ -81,7 +81,7 @@ def test_edgetpu_strides_in_the_projection(folder: Path) -> None:
     alike.load_state_dict(net.state_dict())
     assert difference(alike(x), logits) > 1e-2
     with pytest.raises(ModelFileError, match="padding 'same' in all stages"):
-        convert.from_effnet(net.spec, net.state_dict(), "timm")
+        conversion.from_effnet(net.spec, net.state_dict(), "timm")
 
 
 def test_no_network_of_google_is_left_out() -> None:

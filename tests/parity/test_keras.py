@@ -19,7 +19,7 @@ from torch import Tensor
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import variant_spec
 from effnet.nets.variants import IMAGENET_MEAN, IMAGENET_STD
-from effnet.weights import convert, files
+from effnet.weights import conversion, files
 from effnet.weights.names.tables import COUNT
 from parity.peers import difference, randomise
 
@@ -80,10 +80,10 @@ class Trial:
     def back(self, name: str) -> dict[str, Tensor]:
         """Our tensors as Keras wrote them."""
         state = files.read(self.folder / name)
-        assert convert.recognise(state) == "keras"
-        spec = convert.spec_of(state, "keras")
-        assert convert.variant_of(spec) == self.variant
-        return convert.to_effnet(spec, state, "keras")
+        assert conversion.recognise(state) == "keras"
+        spec = conversion.spec_of(state, "keras")
+        assert conversion.variant_of(spec) == self.variant
+        return conversion.to_effnet(spec, state, "keras")
 
 
 def keras_name(variant: str) -> str:
@@ -100,7 +100,7 @@ def prepare(variant: str, folder: Path) -> Trial:
         net = EfficientNet(spec)
     randomise(net, side=64)
     folder.mkdir()
-    files.write(folder / weights, convert.from_effnet(spec, net.state_dict(), "keras"), "keras")
+    files.write(folder / weights, conversion.from_effnet(spec, net.state_dict(), "keras"), "keras")
     # How 'SAME' pads depends on the side modulo 32 alone, here the variant's own and an odd one.
     pixels = torch.rand(2, 64 + spec.resolution % 32, 75, 3) * 255
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from effnet.measure.counts import count
-from effnet.weights.convert import SOURCES, from_effnet, recognise, spec_of, to_effnet
+from effnet.weights.conversion import SOURCES, from_effnet, recognise, spec_of, to_effnet
 from effnet.weights.names.tables import to_source
 from parity.peers import HEAVY, PEERS, STRIDES, Peer, difference, ours_like, randomise, train
 

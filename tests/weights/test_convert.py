@@ -19,7 +19,7 @@ from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
 from effnet.weights import identify
-from effnet.weights.convert import SOURCES, convert, from_effnet, recognise, spec_of, to_effnet
+from effnet.weights.conversion import SOURCES, convert, from_effnet, recognise, spec_of, to_effnet
 from effnet.weights.libraries import LIBRARIES
 from effnet.weights.names.tables import COUNT, outline, to_source
 from parity.peers import PEERS, difference, randomise

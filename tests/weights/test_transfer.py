@@ -21,7 +21,7 @@ from effnet.nets.blocks import CondConv2d
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
-from effnet.weights.convert import to_effnet
+from effnet.weights.conversion import to_effnet
 from effnet.weights.transfer import CLASSIFIER, STEM, Report, adapt_channels, transfer
 from nets.small import KINDS, SIDE, calm_net, pictures
 

@@ -57,7 +57,7 @@ def command(
     because it pads or normalises otherwise, is refused.
     """
     from effnet.errors import UsageError, closest
-    from effnet.weights import convert, files
+    from effnet.weights import conversion, files
     from effnet.weights.identify import variant_of
     from effnet.weights.libraries import TARGETS
 
@@ -67,7 +67,7 @@ def command(
             "of effnet load the file and save it."
         )
     found = _read(file, source, convention)
-    tensors = convert.from_effnet(found.spec, found.state, to)
+    tensors = conversion.from_effnet(found.spec, found.state, to)
     files.write(out, {**tensors, **_preprocessing(found, tensors, to)}, to)
     told: dict[str, Any] = {
         "file": str(file),
@@ -94,16 +94,16 @@ def command(
 def _read(file: Path, source: str | None, convention: str | None) -> Found:
     from effnet import artifact
     from effnet.training.run import model_file
-    from effnet.weights import convert, files
+    from effnet.weights import conversion, files
 
     path = model_file(file) if file.is_dir() and model_file(file).is_file() else file
     if path.suffix == ".safetensors" and path.is_file() and artifact.is_model(path):
         net, card = artifact.read(path)
         return Found("effnet", card.spec, net.state_dict(), card.preprocessing)
     state = files.read(path)
-    source = source or convert.recognise(state)
-    spec = convert.spec_of(state, source, convention=convention)
-    return Found(source, spec, convert.to_effnet(spec, state, source), None)
+    source = source or conversion.recognise(state)
+    spec = conversion.spec_of(state, source, convention=convention)
+    return Found(source, spec, conversion.to_effnet(spec, state, source), None)
 
 
 def _preprocessing(found: Found, tensors: "dict[str, Tensor]", to: str) -> "dict[str, Tensor]":

@@ -3,9 +3,10 @@
 It averages nothing where a picture shrinks: along each axis a pixel of the result is made of the
 two (bilinear) or four (bicubic) pixels nearest to its place. Places are computed in float32 and
 cubic shares taken from a table because TensorFlow's kernels do so (`resize_bilinear_op.cc`,
-`resize_bicubic_op.cc` and `image_resizer_state.h` in its sources). What
-remains is the decoding of JPEGs, in which TensorFlow by default is quicker and less exact than Pillow:
-up to 6 of 255 levels lie between them, and none if TensorFlow is asked for "INTEGER_ACCURATE".
+`resize_bicubic_op.cc` and `image_resizer_state.h` in its sources).
+
+What remains is how a JPEG is decoded: TensorFlow does so quicker and less exactly than Pillow, up
+to 6 of 255 levels beside it, unless asked for "INTEGER_ACCURATE", which gives the same pixels.
 """
 
 from collections.abc import Callable

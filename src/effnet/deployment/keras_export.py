@@ -32,7 +32,7 @@ from effnet.nets.spec import Spec
 from effnet.nets.variants import FAMILIES, VARIANTS
 from effnet.tasks.inference import evaluating
 from effnet.tasks.task import build_task
-from effnet.weights.convert import from_effnet
+from effnet.weights.conversion import from_effnet
 from effnet.weights.identify import variant_of
 
 SUFFIX = ".keras"
@@ -243,7 +243,7 @@ def _as_keras_computes(net: EfficientNet, card: Card) -> dict[str, Tensor]:
     if "std" in card.task_settings:
         mean, std = (torch.tensor(card.task_settings[name]).double() for name in ("mean", "std"))
         state["classifier.weight"] = (state["classifier.weight"] * std[:, None]).float()
-        state["classifier.bias"] = (state["classifier.bias"] * std + mean).float()
+        state["classifier.bias"] = (state["classifier.bias"] * std).float()
     return state
 
 

@@ -30,7 +30,7 @@ from effnet.sharing.timm_layout import (
     config_of,
     network_of,
 )
-from effnet.weights import convert, files
+from effnet.weights import conversion, files
 
 CONFIG = "config.json"
 CARD = "README.md"
@@ -141,10 +141,10 @@ def _weights(
 ) -> tuple[Mapping[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of the weight file."""
     if network is None:
-        own = convert.from_effnet(card.spec, state, "effnet")
+        own = conversion.from_effnet(card.spec, state, "effnet")
         return own, {artifact.KEY: card.to_json()}
     named = as_built(network.architecture, card.spec)
-    return convert.from_effnet(named, state, "timm"), {"format": "pt"}
+    return conversion.from_effnet(named, state, "timm"), {"format": "pt"}
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -177,7 +177,7 @@ def _tensors(place: Path) -> dict[str, Tensor]:
 def _built(architecture: str, spec: Spec, tensors: Mapping[str, Tensor]) -> EfficientNet:
     if spec.blocks > len(tensors):
         raise UsageError(f"it declares {spec.blocks} blocks, but has {len(tensors)} tensors")
-    state = convert.to_effnet(as_built(architecture, spec), tensors, "timm")
+    state = conversion.to_effnet(as_built(architecture, spec), tensors, "timm")
     # On the meta device nothing is allocated, whatever the file declares.
     with torch.device("meta"):
         net = EfficientNet(spec)

@@ -1,5 +1,6 @@
 """Published sets and other people's files, from where they are to an answer."""
 
+import math
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,8 @@ def test_every_set_fits_its_network(source: str) -> None:
         assert spec.norm_eps == pytest.approx(entry.norm_eps)
         assert spec.classes == entry.classes - entry.background
         assert pictures.resolution == spec.resolution == entry.resolution
+        if source == "timm":
+            assert pictures.resized_side == math.floor(entry.resolution / entry.crop)
         assert len(class_names(spec.classes)) == len(set(class_names(spec.classes)))
         names = [name.ours for name in LIBRARIES[source].table.names(spec)]
         assert sorted(names) == sorted(outline(spec).tensors)

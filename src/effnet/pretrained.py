@@ -1,5 +1,6 @@
 """Trained weights, wherever they are: a network and its card from one description of a place."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,12 @@ def spec_of(entry: Published) -> Spec:
 
 def preprocessing_of(entry: Published) -> Preprocessing:
     """Return how a picture is prepared for a published set, as its publisher evaluates it."""
+    crop = entry.crop
+    if entry.source == "timm":  # it rounds the side before the crop down, we to the nearest
+        crop = entry.resolution / math.floor(entry.resolution / crop)
     return Preprocessing(
         resolution=entry.resolution,
-        crop=entry.crop,
+        crop=crop,
         interpolation=entry.interpolation,
         mean=entry.mean,
         std=entry.std,

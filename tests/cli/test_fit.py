@@ -56,6 +56,18 @@ def test_end_to_end(run: Run, photos: Path, tmp_path: Path) -> None:
     assert effnet.load(out).classes == ("Füchsin", "cat", "dog")
 
 
+def test_people_are_told_which_weights_were_taken(
+    run: Run, finished: Path, tmp_path: Path
+) -> None:
+    other = tiny.folder(tmp_path / "other", train=6, val=6)
+    (other / "train" / "red").rename(other / "train" / "crimson")
+    (other / "val" / "red").rename(other / "val" / "crimson")
+    result = run("fit", other, "--weights", finished, "--dry-run")
+    assert result.code == 0, result.err
+    assert f"weights {finished}: " in result.err
+    assert "classifier: new, for other classes" in result.err
+
+
 def test_people_are_told_where_the_run_is(run: Run, tmp_path: Path) -> None:
     recipe = tiny.recipe_file(tmp_path / "mine.yaml", epochs=1)
     data = tiny.folder(tmp_path / "data", train=12, val=6)

@@ -2,7 +2,6 @@
 
 They are within one grey level of each other. Google's own pipelines are in tests/data.
 
-- The JPEGs are small enough to be decoded whole: of a larger one evaluation takes a fraction.
 - transformers' processor took the nearest pixel by default until version 5 (pull request 42956),
   which effnet does not offer; the default is now bicubic, which is compared. With the nearest pixel
   a picture of the input's size is compared, which neither side resizes. One of its two processors
@@ -49,6 +48,8 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 JPEGS = (jpeg(440, 330), jpeg(231, 300))
+LARGE = jpeg(1000, 750)
+"""Large enough to be decoded at a half, which training does and evaluation must not."""
 
 
 def levels(inputs: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -111,6 +112,12 @@ def test_timm(name: str) -> None:
     theirs = timm.data.create_transform(**config, is_training=False)
     for content in JPEGS:
         assert apart(content, of_timm(config), theirs) < ONE_LEVEL
+
+
+def test_a_large_jpeg_is_decoded_whole() -> None:
+    config = TIMMS["efficientnet_b0.ra_in1k"]
+    theirs = timm.data.create_transform(**config, is_training=False)
+    assert apart(LARGE, of_timm(config), theirs) < ONE_LEVEL
 
 
 @pytest.mark.parametrize(

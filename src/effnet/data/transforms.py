@@ -193,7 +193,7 @@ class EvaluationTransform:
         return self
 
     def at_least(self, width: int, height: int) -> int:
-        return self.preprocessing.resized_side
+        return min(width, height)  # a JPEG decoded at a fraction would give other pixels
 
     def __call__(self, picture: Picture) -> Tensor:
         wanted = self.preprocessing

@@ -243,7 +243,7 @@ def _as_keras_computes(net: EfficientNet, card: Card) -> dict[str, Tensor]:
     if "std" in card.task_settings:
         mean, std = (torch.tensor(card.task_settings[name]).double() for name in ("mean", "std"))
         state["classifier.weight"] = (state["classifier.weight"] * std[:, None]).float()
-        state["classifier.bias"] = (state["classifier.bias"] * std).float()
+        state["classifier.bias"] = (state["classifier.bias"] * std + mean).float()
     return state
 
 

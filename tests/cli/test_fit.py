@@ -56,9 +56,7 @@ def test_end_to_end(run: Run, photos: Path, tmp_path: Path) -> None:
     assert effnet.load(out).classes == ("Füchsin", "cat", "dog")
 
 
-def test_people_are_told_which_weights_were_taken(
-    run: Run, finished: Path, tmp_path: Path
-) -> None:
+def test_people_are_told_which_weights_were_taken(run: Run, finished: Path, tmp_path: Path) -> None:
     other = tiny.folder(tmp_path / "other", train=6, val=6)
     (other / "train" / "red").rename(other / "train" / "crimson")
     (other / "val" / "red").rename(other / "val" / "crimson")

@@ -52,7 +52,7 @@ def timms() -> torch.nn.Module:
     return net
 
 
-@pytest.mark.parametrize("source", LIBRARIES.keys() - {"effnet"})
+@pytest.mark.parametrize("source", [name for name in LIBRARIES if name != "effnet"])
 def test_every_set_fits_its_network(source: str) -> None:
     entries = [entry for entry in BUILT if entry.source == source]
     assert entries

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from effnet.files import write_text
+from effnet.pretrained import spec_of
 from effnet.weights.catalog import SOURCES, select
 from effnet.weights.published.entry import TRAININGS, Published
 
@@ -84,12 +85,19 @@ def _row(entry: Published) -> tuple[str, ...]:
         f"{entry.interpolation}, {shape}crop {entry.crop:.4g}, {entry.resize}",
         _channels(entry.mean),
         _channels(entry.std),
-        entry.padding,
+        _padding(entry),
         f"{entry.norm_eps:g}",
         f"{entry.classes - entry.background}",
         _percent(entry.top1),
         _percent(entry.top5),
     )
+
+
+def _padding(entry: Published) -> str:
+    """Name the network's padding, and that of stages that have another (Google's EdgeTPU)."""
+    if entry.unbuilt:
+        return entry.padding
+    return ", in stages ".join(dict.fromkeys(spec_of(entry).paddings))
 
 
 def _channels(values: Sequence[float]) -> str:

@@ -1,9 +1,14 @@
 """Published sets and other people's files, from where they are to an answer."""
 
+import hashlib
 import math
+import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import numpy as np
 import pytest
@@ -12,15 +17,20 @@ import torch
 from safetensors.torch import save
 
 import effnet
+from effnet.data.ranges import InputRangeWarning
+from effnet.deployment.keras_export import export_keras
 from effnet.errors import ModelFileError, UsageError
 from effnet.model import Model
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import scale, variant_spec
 from effnet.pretrained import class_names, preprocessing_of, spec_of
+from effnet.tasks.task import build_task
+from effnet.weights import catalog
 from effnet.weights.catalog import CATALOG, find
 from effnet.weights.conversion import from_effnet
 from effnet.weights.libraries import LIBRARIES
 from effnet.weights.names.tables import outline
+from effnet.weights.transfer import TransferWarning
 from weights.hub import point_to
 from weights.server import Server
 
@@ -138,6 +148,10 @@ def test_from_googles_store(server: Server, tmp_path: Path, variant: str, classe
     path = entry.url.removeprefix("https://storage.googleapis.com")
     server.serve(f"/google{path}", archive.read_bytes())
 
+    named = tmp_path / entry.url.rpartition("/")[2]
+    named.write_bytes(archive.read_bytes())
+    assert effnet.load(named).training["weights"] == entry.key
+
     model = effnet.load(variant, weights="google/imagenet")
     ours = model.net(torch.from_numpy(x).permute(0, 3, 1, 2))
     assert difference(ours, logits[:, classes - 1000 :]) < 1e-4
@@ -168,14 +182,83 @@ def test_other_peoples_files(timms: torch.nn.Module, tmp_path: Path) -> None:
     assert effnet.load(tmp_path / "mine.safetensors").spec == model.spec
 
 
-def test_a_published_file_is_known_by_its_name(tmp_path: Path) -> None:
+def test_a_published_file_is_known_by_its_name_and_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entry = find("b0", "lukemelas/advprop")
     net = EfficientNet(variant_spec("b0", convention="tensorflow"))
     file = tmp_path / entry.url.rpartition("/")[2]
     torch.save(from_effnet(net.spec, net.state_dict(), "lukemelas"), file)
+    with pytest.warns(UserWarning, match="does not say how its pictures are prepared"):
+        tuned = effnet.load(file)  # somebody's own weights under a published name
+    assert tuned.training["weights"] == f"a file of lukemelas: {file.name}"
+    assert tuned.preprocessing.resize == "tensorflow1"
+    digest = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
+    monkeypatch.setattr(catalog, "of_file", lambda name: replace(entry, digest=digest))
     model = effnet.load(file)
     assert model.preprocessing.mean == (0.5, 0.5, 0.5)
     assert model.training["weights"] == entry.key
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(
+    timms: torch.nn.Module, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    file = tmp_path / "half.pth"
+    torch.save({n: t.to(dtype) for n, t in timms.state_dict().items()}, file)
+    model = effnet.load(file, convention="tensorflow")
+    assert {p.dtype for p in model.net.parameters()} == {torch.float32}
+    torch.save(model.net.state_dict(), file)  # over the very file that was loaded
+    assert model.predict(np.zeros((1, 40, 40, 3), np.uint8)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_our_keras_files_bring_their_card(tmp_path: Path, task: str) -> None:
+    spec = variant_spec("b0", convention="tensorflow", classes=2).with_(
+        norm_eps=1e-4, resolution=32
+    )
+    model = Model(spec, classes=["left", "right"])
+    if task == "regress":
+        settings = {"mean": [3.0, 9.0], "std": [2.0, 5.0]}
+        model.task = build_task("regress", ("left", "right"), settings)
+    model.preprocessing = replace(model.preprocessing, mean=(0.4, 0.5, 0.6))
+    export_keras(model.net, model.card, tmp_path / "model.keras")
+    back = effnet.load(tmp_path / "model.keras")
+    assert (back.task.name, back.classes) == (task, ("left", "right"))
+    assert back.preprocessing == model.preprocessing
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), np.uint8)
+    np.testing.assert_allclose(back.predict(pictures), model.predict(pictures), rtol=1e-4)
+
+
+def test_words_for_a_variant(
+    server: Server, timms: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.serve_as_hub(
+        "timm/tf_efficientnet_b0.ns_jft_in1k", "model.safetensors", save(timms.state_dict())
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noisy-student").mkdir()  # a folder that is no model
+    model = effnet.load("b0:noisy-student")
+    assert effnet.load("b0", weights="ns").training == model.training
+    start = Model("b0", weights="noisy-student")
+    assert start.classes == model.classes
+    assert start.transferred is not None
+    assert start.transferred.whole
+    with pytest.warns(TransferWarning, match="classifier: new, 2 classes"):
+        Model("b0", weights="noisy-student", classes=2)
+    with pytest.warns(InputRangeWarning):
+        start.net(torch.full((1, 3, 64, 64), 200.0))
+    with pytest.raises(UsageError, match="is of b0, not of b3"):
+        effnet.load("b3", weights=str(model.save(tmp_path / "b0.safetensors")))
+
+
+def test_a_convention_beside_a_file_is_of_its_own_variant(tmp_path: Path) -> None:
+    net = timm.create_model("tf_efficientnet_es", num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "es.pth")
+    for variant in (None, "edge-s"):
+        model = Model(variant, weights=tmp_path / "es.pth", convention="tensorflow")
+        assert model.spec.name == "edge-s"
+        assert set(model.spec.paddings) == {"same"}  # as timm's, unlike Google's
 
 
 @pytest.mark.parametrize(
@@ -183,6 +266,7 @@ def test_a_published_file_is_known_by_its_name(tmp_path: Path) -> None:
     [
         (lambda: effnet.load("b0", weights="noisy-studnet"), UsageError, "noisy-student"),
         (lambda: effnet.load("b00", weights="noisy-student"), UsageError, "b0"),
+        (lambda: effnet.load("b0"), ModelFileError, "b0:noisy-student"),
         (lambda: effnet.load("runs/none"), ModelFileError, "no model file runs/none"),
         (lambda: effnet.load("none.safetensors"), ModelFileError, "no model file"),
         (lambda: effnet.load("efficientnet_b1_pruned.in1k"), UsageError, "pruned"),

@@ -51,6 +51,7 @@ __all__ = [
     "open_data",
     "scale",
     "variant_spec",
+    "weights",
 ]
 
 

@@ -23,9 +23,8 @@ from effnet.errors import UsageError
 from effnet.evaluation.evaluate import Figures, evaluate
 from effnet.history import History
 from effnet.nets.network import fresh
-from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
-from effnet.pretrained import Pretrained, open_weights
+from effnet.pretrained import Pretrained, open_weights, spec_for
 from effnet.sharing.folder import write_folder
 from effnet.sharing.repository import push
 from effnet.tasks.inference import collect_outputs
@@ -86,7 +85,7 @@ class Model:
     ) -> None:
         name = variant if isinstance(variant, str) else None
         source = None if weights is None else open_weights(weights, name, convention=convention)
-        spec = _spec_of(variant, convention, source)
+        spec = spec_for(variant, convention, source)
         self._named = classes is not None and not isinstance(classes, int)
         self._open = classes is None
         self._settled = False
@@ -123,12 +122,11 @@ class Model:
         found = (
             open_weights(path, convention=convention)
             if weights is None
-            else open_weights(weights, str(path), convention=convention)
+            else open_weights(weights, str(path), convention=convention).of_variant(str(path))
         )
         model = cls.__new__(cls)
         model.net, model._compiled, model.transferred = found.net, {}, None
         model._take(found.card, found.where)
-        attach(model.net, model.preprocessing)
         return model
 
     def save(self, path: str | Path) -> Path:
@@ -425,8 +423,10 @@ class Model:
             partial=partial,
             where=source.where,
         )
+        self.transferred.warn(source.where)
         self.preprocessing = for_channels(source.card.preprocessing, self.spec.in_channels)
         self._weights = source.where
+        attach(self.net, self.preprocessing)
 
     def _take(self, card: artifact.Card, where: str) -> None:
         """Become what a model file says of the network."""
@@ -434,6 +434,7 @@ class Model:
         self.training, self.figures = card.training, card.figures
         self._named, self._open, self._settled = True, False, True
         self._weights = where
+        attach(self.net, self.preprocessing)
 
     def _declare(self, data: DataSet, recipe: Recipe) -> Job:
         same = (self.task.name, self.classes) == (data.task, data.classes)
@@ -482,14 +483,6 @@ class Model:
             trained_on=isinstance(data, str | Path)
             and self.training.get("data") == source_name(data),
         )
-
-
-def _spec_of(variant: str | Spec | None, convention: str | None, source: Pretrained | None) -> Spec:
-    if isinstance(variant, Spec):
-        return variant
-    if source is not None and convention is None and variant in (None, source.card.spec.name):
-        return source.card.spec
-    return variant_spec(variant or "b0", convention=convention or "torch")
 
 
 def _task_of(card: artifact.Card) -> Task:

@@ -1,19 +1,24 @@
 """Trained weights, wherever they are: a network and its card from one description of a place."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from effnet import artifact
 from effnet.artifact import Card
 from effnet.data.defaults import default_preprocessing
 from effnet.data.transforms import Preprocessing
+from effnet.deployment.keras_export import SUFFIX, card_in
 from effnet.errors import ModelFileError, UsageError
 from effnet.nets.network import EfficientNet
+from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
+from effnet.nets.variants import FAMILIES, VARIANTS
 from effnet.sharing.folder import CONFIG, read_folder
 from effnet.sharing.repository import fetch_repository
 from effnet.training.run import model_file
@@ -24,6 +29,9 @@ from effnet.weights.published.entry import IMAGENET_1K, Published
 from effnet.weights.tensorflow_files import INDEX, is_prefix
 
 HUB = "hf://"
+
+PICTURED_BY_TENSORFLOW = ("google", "keras", "transformers", "lukemelas")
+"""Sources whose weights are Google's: their pictures are made as TensorFlow makes them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,12 @@ class Pretrained:
     card: Card
     where: str
 
+    def of_variant(self, variant: str) -> Self:
+        """Return it, if it is of a variant. Raises UsageError if it is of another."""
+        if self.card.spec.name != variant:
+            raise UsageError(f"{self.where} is of {self.card.spec.name}, not of {variant}.")
+        return self
+
 
 def open_weights(
     where: str | Path, variant: str | None = None, *, convention: str | None = None
@@ -47,7 +61,8 @@ def open_weights(
     """Open trained weights.
 
     Args:
-        where: a model file or a run folder of effnet; a folder with `config.json`, as effnet and
+        where: a model file or a run folder of effnet; `VARIANT:WORDS`, as in "b0:noisy-student",
+            which is WORDS with that `variant`; a folder with `config.json`, as effnet and
             timm share models; a weight file of timm, torchvision, transformers, lukemelas, Keras or
             Google; `hf://user/name`; or what `catalog.find` takes: a published set's name, or with
             `variant` the way it was trained.
@@ -62,13 +77,40 @@ def open_weights(
     text = str(where)
     if text.startswith(HUB):
         return Pretrained(*read_folder(fetch_repository(text.removeprefix(HUB))), where=text)
-    path = Path(where)
-    if path.exists() or files.has_known_name(path):
+    start, colon, words = text.partition(":")
+    if variant is None and colon and start in VARIANTS:
+        text, variant = words, start
+    path = Path(text)
+    # A folder here may be called as a way of training is: with a variant the latter is meant.
+    meant = variant is not None and catalog.knows(variant, text)
+    if not meant and (path.exists() or files.has_known_name(path)):
         return _opened(path, convention)
     entry = _found(text, variant)
     if entry.unbuilt:
         raise UsageError(f"effnet cannot build the network of {entry.key}: {entry.unbuilt}.")
     return _published(entry)
+
+
+def spec_for(variant: str | Spec | None, convention: str | None, source: Pretrained | None) -> Spec:
+    """Return the network that a person wants: named, declared, or the weights' own.
+
+    Args:
+        variant: a variant's name or a spec; None takes the weights', or "b0".
+        convention: "torch" or "tensorflow"; None takes the weights', or "torch".
+        source: the weights to start from, if any.
+
+    Raises:
+        UsageError: the variant or the convention is unknown.
+    """
+    if isinstance(variant, Spec):
+        return variant
+    if source is None:
+        return variant_spec(variant or "b0", convention=convention or "torch")
+    own = source.card.spec
+    theirs = "tensorflow" if own.padding == "same" else "torch"
+    if variant in (None, own.name) and convention in (None, theirs):
+        return own
+    return variant_spec(variant or own.name, convention=convention or theirs)
 
 
 def spec_of(entry: Published) -> Spec:
@@ -123,26 +165,57 @@ def _found(text: str, variant: str | None) -> Published:
 def _opened(path: Path, convention: str | None) -> Pretrained:
     if (path / CONFIG).is_file():
         return Pretrained(*read_folder(path), where=str(path.resolve()))
-    foreign = path.is_dir() and any(path.rglob(f"*{INDEX}"))
+    foreign = path.is_dir() and any((*path.glob(f"*{INDEX}"), *path.glob(f"*/*{INDEX}")))
     file = path if foreign else model_file(path)
+    where = str(file.resolve())
     if not (file.exists() or is_prefix(file)):
         raise ModelFileError(f"There is no model file {file}.")
     if file.suffix == ".safetensors" and artifact.is_model(file):
-        return Pretrained(*artifact.read(file), where=str(file.resolve()))
-    entry = catalog.of_file(path.name)
-    state = files.read(path, entry.member if entry else "")
+        return Pretrained(*artifact.read(file), where=where)
+    entry = _published_as(file)
     if entry is not None:
-        return Pretrained(*_built(entry, state), where=str(path.resolve()))
+        return Pretrained(*_built(entry, files.read(file, entry.member)), where=where)
+    card = card_in(file) if file.suffix == SUFFIX else None
+    if card is not None:
+        return Pretrained(_filled(card.spec, files.read(file), "keras"), card, where)
+    return Pretrained(*_told_by_tensors(file, convention), where=where)
+
+
+def _published_as(file: Path) -> Published | None:
+    """Return the set that a file is by its name, and by its digest where one is published."""
+    entry = catalog.of_file(file.name)
+    if entry is None or entry.digest is None or not file.is_file():
+        return entry
+    expected = store.Digest.parse(entry.digest)
+    return entry if expected.of(file).startswith(expected.digits) else None
+
+
+def _told_by_tensors(file: Path, convention: str | None) -> tuple[EfficientNet, Card]:
+    """Open another library's file; what no tensor tells is assumed, and said."""
+    state = files.read(file)
     source = conversion.recognise(state)
+    if source == "google" and len(state["head/dense/bias"]) == IMAGENET_1K + 1:
+        state = without_background(state)
     spec = conversion.spec_of(state, source, convention=convention)
+    family = FAMILIES[spec.family]
+    way = "tensorflow1" if family.interpolation == "bicubic" else "tensorflow2"
+    pictures = default_preprocessing(
+        spec, resize=way if source in PICTURED_BY_TENSORFLOW else "antialiased"
+    )
+    warnings.warn(
+        f"{file.name} does not say how its pictures are prepared. Assumed is the family's way: "
+        f"{pictures.resolution} px, mean {pictures.mean}, std {pictures.std}, {pictures.resize}. "
+        "Set the model's `preprocessing` if it is another.",
+        stacklevel=2,
+    )
     card = Card(
         spec=spec,
         task="classify",
         classes=class_names(spec.classes),
-        preprocessing=default_preprocessing(spec),
-        training={"weights": f"a file of {source}: {path.name}"},
+        preprocessing=pictures,
+        training={"weights": f"a file of {source}: {file.name}"},
     )
-    return Pretrained(_filled(spec, state, source), card, str(path.resolve()))
+    return _filled(spec, state, source), card
 
 
 def _published(entry: Published) -> Pretrained:
@@ -169,9 +242,8 @@ def _built(entry: Published, state: dict[str, Tensor]) -> tuple[EfficientNet, Ca
 
 
 def _filled(spec: Spec, state: dict[str, Tensor], source: str) -> EfficientNet:
-    import torch
-
     with torch.device("meta"):
         net = EfficientNet(spec)
-    net.load_state_dict(conversion.to_effnet(spec, state, source), strict=True, assign=True)
-    return net.requires_grad_().eval()
+    # Copied, not taken over: tensors may be of half precision, or lie in the file.
+    net.to_empty(device="cpu").load_state_dict(conversion.to_effnet(spec, state, source))
+    return net.eval()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effnet.cli.output import AsJson, print_json, table
+from effnet.cli.output import AsJson, Convention, ModelPlace, print_json, table
 from effnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,10 +15,7 @@ MOST_CLASSES_SHOWN = 50
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(help="A model file, a run folder, hf://user/name, or a published set."),
-    ],
+    model: ModelPlace,
     data: Annotated[str, typer.Argument(help="A folder, a CSV file, or the name of a data set.")],
     split: Annotated[
         str, typer.Option(help="train, val, test, all; auto: test, else val, else all.")
@@ -29,6 +26,7 @@ def command(
     picture: Annotated[
         Path | None, typer.Option(help="Write the classes' confusion matrix to this PNG file.")
     ] = None,
+    convention: Convention = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate MODEL on DATA.
@@ -38,7 +36,7 @@ def command(
     """
     from effnet.model import Model
 
-    loaded = Model.load(model)
+    loaded = Model.load(model, convention=convention)
     if picture is not None and not loaded.task.exclusive:
         raise UsageError(
             f"--picture draws how classes are confused; {model} answers "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effnet.cli.output import AsJson, print_json
+from effnet.cli.output import AsJson, Convention, ModelPlace, print_json
 from effnet.errors import UsageError, closest
 
 if TYPE_CHECKING:
@@ -32,12 +32,10 @@ TARGETS: dict[str, Callable[["EfficientNet", "Card", Path], "ExportCheck"]] = {"
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(help="A model file, a run folder, hf://user/name, or a published set."),
-    ],
+    model: ModelPlace,
     out: Annotated[Path, typer.Argument(help="The file to write; for keras it ends in .keras.")],
     to: Annotated[str, typer.Option("--to", help=f"Whose file: {', '.join(TARGETS)}.")],
+    convention: Convention = None,
     as_json: AsJson = False,
 ) -> None:
     """Write MODEL as the file OUT of another framework, load that again and compare the answers.
@@ -49,7 +47,7 @@ def command(
         raise UsageError(f"--to must be one of {', '.join(TARGETS)}.{closest(to, TARGETS)}")
     from effnet.pretrained import open_weights
 
-    found = open_weights(model)
+    found = open_weights(model, convention=convention)
     check = TARGETS[to](found.net, found.card, out)
     if as_json:
         print_json(check.to_dict())

@@ -131,8 +131,7 @@ def _new(
     job = declare(model.spec, dataset, recipe, **known)
     if speaks():
         if model.transferred is not None:
-            told = (model.transferred.summary, *model.transferred.notes)
-            typer.echo(f"weights {weights}: {'; '.join(told)}", err=True)
+            typer.echo(f"weights {weights}: {model.transferred.summary}", err=True)
         typer.echo(describe(job, dataset), err=True)
     if dry_run:
         print_json(job.to_dict()) if as_json else typer.echo("Dry run: nothing was trained.")

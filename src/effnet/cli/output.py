@@ -6,6 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
+ModelPlace = Annotated[
+    str,
+    typer.Argument(
+        help="A model file, a run folder, hf://user/name, or a published set: b0:noisy-student."
+    ),
+]
+Convention = Annotated[
+    str | None,
+    typer.Option(
+        help="How a file of timm pads, which it does not tell: tensorflow (tf_*) or torch."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from effnet.cli.output import Convention, ModelPlace
 from effnet.errors import DataError, UsageError, closest
 
 if TYPE_CHECKING:
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(help="A model file, a run folder, hf://user/name, or a published set."),
-    ],
+    model: ModelPlace,
     files: Annotated[
         list[str], typer.Argument(help="Files, folders, globs; - for a list on standard input.")
     ],
@@ -45,6 +43,7 @@ def command(
     ] = False,
     batch: Annotated[int, typer.Option(help="Pictures at a time.", min=1)] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    convention: Convention = None,
 ) -> None:
     """Predict the classes, labels or targets of FILES with MODEL.
 
@@ -61,7 +60,7 @@ def command(
     if resume and out is None:
         raise UsageError("--resume needs the --out file to go on with.")
     part = Shard.parse(shard) if shard else None
-    loaded = Model.load(model)
+    loaded = Model.load(model, convention=convention)
     loaded.net.to(pick_device(device))
     top = min(top, len(loaded.classes))
     written = form_of(form, loaded.task, top)

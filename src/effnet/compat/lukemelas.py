@@ -147,13 +147,14 @@ class EfficientNet(nn.Module):
         else:
             source = open_weights(weights_path)
         net = network.EfficientNet(spec)
-        transfer(
+        report = transfer(
             source.net.spec,
             source.net.state_dict(),
             net,
             classifier=source.net.spec.classes == num_classes,
             where=source.where,
         )
+        report.warn(source.where)
         return cls(net, include_top=include_top)
 
     @classmethod

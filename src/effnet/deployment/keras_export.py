@@ -11,11 +11,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -276,6 +276,31 @@ def _copy_with_card(source: Path, target: Path, card: Card) -> None:
                 told = {**json.loads(data), "effnet": json.loads(card.to_json())}
                 data = json.dumps(told).encode()
             write.writestr(member.filename, data)
+
+
+def card_in(path: Path) -> Card | None:
+    """Return what the model's card says of the tensors in a file that effnet wrote for Keras.
+
+    None if the file is not effnet's, or Keras has written it anew. Epsilon and the units of targets
+    went into the tensors.
+
+    Raises:
+        ModelFileError: the card is damaged.
+    """
+    try:
+        with ZipFile(path) as archive:
+            told = json.loads(archive.read(METADATA)).get("effnet")
+        if told is None:
+            return None
+        card = Card.from_json(json.dumps(told))
+    except (OSError, BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path} is damaged or is no file of Keras: {error}.") from error
+    plain = {"mean": [0.0], "std": [1.0]} if "std" in card.task_settings else {}
+    return replace(
+        card,
+        spec=card.spec.with_(norm_eps=NORM_EPS),
+        task_settings={name: values * len(card.classes) for name, values in plain.items()},
+    )
 
 
 def _compare(keras: Any, file: Path, net: EfficientNet, card: Card) -> tuple[float, float | None]:

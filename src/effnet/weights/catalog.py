@@ -37,6 +37,8 @@ ALIASES: dict[str, str] = {
     "in21k": "imagenet-21k",
     "in21k-ft-in1k": "imagenet-21k-1k",
     "ns": "noisy-student",
+    "ns-jft": "noisy-student",
+    "ns-jft-in1k": "noisy-student",
     "ra": "randaugment",
 }
 """Other people's short names of ways of training."""
@@ -106,6 +108,14 @@ def find(variant: str | None, wanted: str) -> Published:
     return min(fitting, key=_rank)
 
 
+def knows(variant: str, wanted: str) -> bool:
+    """Whether there is a set of a variant that these words mean."""
+    if variant not in VARIANTS:
+        return False
+    word = _spelled_out(wanted)
+    return any(word in _calls(entry, by_kind=True) for entry in select(variant))
+
+
 def _check(what: str, name: str | None, known: Iterable[str]) -> None:
     if name is not None and name not in known:
         raise UsageError(
@@ -115,7 +125,7 @@ def _check(what: str, name: str | None, known: Iterable[str]) -> None:
 
 def _spelled_out(wanted: str) -> str:
     before, slash, last = wanted.rpartition("/")
-    return before + slash + ALIASES.get(last, last)
+    return before + slash + ALIASES.get(last.replace("_", "-"), last)
 
 
 def _calls(entry: Published, *, by_kind: bool) -> tuple[str, ...]:
@@ -137,7 +147,9 @@ def _rank(entry: Published) -> tuple[bool, int, bool, float]:
 def _missing(variant: str | None, wanted: str, known: Iterable[Published]) -> str:
     if variant is None:
         kinds = {*TRAININGS, *ALIASES, *SOURCES}
-        hint = " It needs a variant as well." if wanted in kinds else ""
+        hint = " It needs a variant as well, such as b0:noisy-student." if wanted in kinds else ""
+        if wanted in VARIANTS:
+            hint = f" Say which weights of it: {wanted}:noisy-student, {wanted}:imagenet, ..."
         names = [name for entry in known for name in _calls(entry, by_kind=False)]
         return (
             f"There is no published set {wanted!r}.{closest(wanted, names)}{hint} "

@@ -5,6 +5,7 @@ report says what was not. What would fit and yet give wrong answers is refused.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,6 +30,10 @@ RULES = ("padding", "norm_eps", "activation")
 MOST_NAMED = 5
 
 Shape = tuple[int, ...]
+
+
+class TransferWarning(UserWarning):
+    """Some of a network's weights are new or were adapted."""
 
 
 class Fate(NamedTuple):
@@ -129,6 +134,18 @@ class Report:
             f"{len(self.taken)} of {tensors} tensors taken ({math.floor(100 * self.share)} % of "
             "the parameters)"
         )
+
+    def __str__(self) -> str:
+        rows = [
+            f"{r.part}: {r.outcome}, {r.source} in the weights, {r.net} here" for r in self.table()
+        ]
+        return "\n".join([self.summary, *self.notes, *rows])
+
+    def warn(self, where: str) -> None:
+        """Warn of what was not taken as it is, if anything: a network half loaded says so."""
+        if not (self.whole and not self.notes):
+            told = "; ".join((self.summary, *self.notes))
+            warnings.warn(f"{where}: {told}.", TransferWarning, stacklevel=3)
 
     def table(self) -> list[Row]:
         """Return a row for each part, and one for each tensor whose shapes differ."""

@@ -38,6 +38,30 @@ def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model.save(tmp_path_factory.mktemp("own") / "model.safetensors")
 
 
+def test_a_shared_folder_tells_how_it_pads_and_normalises(
+    run: Run, own_file: Path, tmp_path: Path
+) -> None:
+    effnet.load(own_file).export_folder(tmp_path / "shared")
+    for place, out in (
+        (own_file, "from_file.weights.h5"),
+        (tmp_path / "shared", "shared.weights.h5"),
+    ):
+        assert run("convert", place, tmp_path / out, "--to", "keras").code == 0
+    expected, found = (files.read(tmp_path / f"{n}.weights.h5") for n in ("from_file", "shared"))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    with h5py.File(tmp_path / "shared.weights.h5") as file:
+        means: list[list[float]] = []
+        file.visititems(
+            lambda name, item: (
+                means.append(item[()].ravel().tolist())
+                if "/normalization/vars/0" in f"/{name}"
+                else None
+            )
+        )
+    assert means == [[0.5] * 3]
+
+
 def test_from_timm_to_lukemelas_and_back(run: Run, timm_file: Path, tmp_path: Path) -> None:
     out, again = tmp_path / "b0.pth", tmp_path / "again.safetensors"
     result = run("convert", timm_file, "--to", "lukemelas", "--convention", "tensorflow", out)

@@ -27,7 +27,8 @@ def command(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A weight file of any library, a TensorFlow checkpoint, a model file or a run."
+            help="A weight file of any library, a TensorFlow checkpoint, a model file, a run or a "
+            "shared folder."
         ),
     ],
     out: Annotated[
@@ -93,9 +94,13 @@ def command(
 
 def _read(file: Path, source: str | None, convention: str | None) -> Found:
     from effnet import artifact
+    from effnet.sharing.folder import CONFIG, read_folder
     from effnet.training.run import model_file
     from effnet.weights import conversion, files
 
+    if (file / CONFIG).is_file():
+        net, card = read_folder(file)
+        return Found("a shared folder", card.spec, net.state_dict(), card.preprocessing)
     path = model_file(file) if file.is_dir() and model_file(file).is_file() else file
     if path.suffix == ".safetensors" and path.is_file() and artifact.is_model(path):
         net, card = artifact.read(path)

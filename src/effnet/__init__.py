@@ -51,7 +51,6 @@ __all__ = [
     "open_data",
     "scale",
     "variant_spec",
-    "weights",
 ]
 
 

@@ -162,16 +162,29 @@ def _found(text: str, variant: str | None) -> Published:
         raise ModelFileError(f"There is no model file {text}, nor such a set: {error}") from error
 
 
-def _opened(path: Path, convention: str | None) -> Pretrained:
+def open_own(path: Path) -> Pretrained | None:
+    """Open a model file, a run folder or a shared folder; None if it is something else.
+
+    Raises:
+        ModelFileError: it is damaged.
+    """
     if (path / CONFIG).is_file():
         return Pretrained(*read_folder(path), where=str(path.resolve()))
+    file = model_file(path)
+    if file.suffix != ".safetensors" or not file.is_file() or not artifact.is_model(file):
+        return None
+    return Pretrained(*artifact.read(file), where=str(file.resolve()))
+
+
+def _opened(path: Path, convention: str | None) -> Pretrained:
+    own = open_own(path)
+    if own is not None:
+        return own
     foreign = path.is_dir() and any((*path.glob(f"*{INDEX}"), *path.glob(f"*/*{INDEX}")))
     file = path if foreign else model_file(path)
     where = str(file.resolve())
     if not (file.exists() or is_prefix(file)):
         raise ModelFileError(f"There is no model file {file}.")
-    if file.suffix == ".safetensors" and artifact.is_model(file):
-        return Pretrained(*artifact.read(file), where=where)
     entry = _published_as(file)
     if entry is not None:
         return Pretrained(*_built(entry, files.read(file, entry.member)), where=where)

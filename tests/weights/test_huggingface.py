@@ -16,6 +16,7 @@ from huggingface_hub import constants
 
 from effnet.errors import ModelFileError, ResourceError
 from effnet.weights.store import fetch
+from weights.hub import point_to
 from weights.server import COMMIT, Fault, File, Server
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -26,16 +27,10 @@ RESOLVED = "/user/b0/resolve/main/model.safetensors"
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     with Server() as server:
         server.serve_as_hub("user/b0", "model.safetensors", CONTENT)
-        # It reads HF_ENDPOINT when it is imported, which other tests may have done.
-        monkeypatch.setattr(constants, "ENDPOINT", server.address)
-        template = "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + template)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        point_to(server, tmp_path / "hub", monkeypatch)
         monkeypatch.delenv("EFFNET_OFFLINE", raising=False)
         yield server
 

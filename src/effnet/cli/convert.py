@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from effnet.cli.output import AsJson, print_json
+from effnet.cli.output import AsJson, Convention, print_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,13 +43,7 @@ def command(
         str | None,
         typer.Option("--from", help="The library that FILE is of, instead of what its names say."),
     ] = None,
-    convention: Annotated[
-        str | None,
-        typer.Option(
-            help="How the network of a file of timm pads, which it does not tell: tensorflow for "
-            "timm's tf_*, torch for others."
-        ),
-    ] = None,
+    convention: Convention = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the weights in FILE into OUT, under another library's names and in its layout.
@@ -93,19 +87,13 @@ def command(
 
 
 def _read(file: Path, source: str | None, convention: str | None) -> Found:
-    from effnet import artifact
-    from effnet.sharing.folder import CONFIG, read_folder
-    from effnet.training.run import model_file
+    from effnet.pretrained import open_own
     from effnet.weights import conversion, files
 
-    if (file / CONFIG).is_file():
-        net, card = read_folder(file)
-        return Found("a shared folder", card.spec, net.state_dict(), card.preprocessing)
-    path = model_file(file) if file.is_dir() and model_file(file).is_file() else file
-    if path.suffix == ".safetensors" and path.is_file() and artifact.is_model(path):
-        net, card = artifact.read(path)
-        return Found("effnet", card.spec, net.state_dict(), card.preprocessing)
-    state = files.read(path)
+    own = open_own(file)
+    if own is not None:
+        return Found("effnet", own.card.spec, own.net.state_dict(), own.card.preprocessing)
+    state = files.read(file)
     source = source or conversion.recognise(state)
     spec = conversion.spec_of(state, source, convention=convention)
     return Found(source, spec, conversion.to_effnet(spec, state, source), None)

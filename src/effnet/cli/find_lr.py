@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from effnet.cli.fit import DEFAULT_RECIPE, chosen_recipe, with_settings
-from effnet.cli.output import AsJson, print_json
+from effnet.cli.output import AsJson, Weights, print_json
 from effnet.errors import UsageError
 from effnet.training.recipes import RECIPES
 
@@ -21,13 +21,7 @@ def _find_lr(
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="What to start from: a model file, hf://user/name, a published set, or the way "
-            "the variant was trained, such as noisy-student; see `effnet weights`."
-        ),
-    ] = None,
+    weights: Weights = None,
     low: Annotated[float, typer.Option(help="The first rate.")] = 1e-6,
     high: Annotated[float, typer.Option(help="The last rate.")] = 1.0,
     steps: Annotated[int, typer.Option(help="How many rates to try, one a step.")] = 100,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effnet.cli.output import AsJson, print_json
+from effnet.cli.output import AsJson, Weights, print_json
 from effnet.cli.several import default_run, fit_in_several
 from effnet.errors import UsageError
 from effnet.nets.spec import Spec
@@ -34,13 +34,7 @@ def _fit(
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="What to start from: a model file, hf://user/name, a published set, or the way "
-            "the variant was trained, such as noisy-student; see `effnet weights`."
-        ),
-    ] = None,
+    weights: Weights = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, which must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     dry_run: Annotated[

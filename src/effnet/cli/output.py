@@ -12,6 +12,13 @@ ModelPlace = Annotated[
         help="A model file, a run folder, hf://user/name, or a published set: b0:noisy-student."
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="What to start from: a model file, hf://user/name, a published set, or the way "
+        "the variant was trained, such as noisy-student; see `effnet weights`."
+    ),
+]
 Convention = Annotated[
     str | None,
     typer.Option(

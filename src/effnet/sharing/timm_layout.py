@@ -88,10 +88,9 @@ def networks() -> Mapping[str, Spec]:
         if variant not in GOOGLES_ONLY:
             conventions = {name: "torch", **conventions}
         for architecture, convention in conventions.items():
-            # timm's stages all pad alike, also EdgeTPU's, which Google's do not.
-            spec = uniform(variant_spec(variant, convention=convention))
             # Google's EdgeTPU networks pad some stages otherwise; timm's pad all alike.
-            found[architecture] = uniform(spec).with_(norm_momentum=MOMENTUM)
+            spec = uniform(variant_spec(variant, convention=convention))
+            found[architecture] = spec.with_(norm_momentum=MOMENTUM)
     return found
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnet.errors import ResourceError, UsageError
-from effnet.files import write_text
+from effnet.files import take_lock, write_text
 from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
@@ -78,7 +77,7 @@ class RunFolder:
             raise ResourceError(f"Cannot make {self.path}: {error.strerror}.") from error
         with file as lock:
             try:
-                _lock(lock.fileno())
+                take_lock(lock.fileno())
             except OSError as error:
                 raise UsageError(
                     f"Another process is training into {self.path}. Wait for it, or give another "
@@ -98,17 +97,6 @@ class RunFolder:
         """Add a line with the time to the log, whatever signs a file's name in it has."""
         with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(line.splitlines())}\n")
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _variant(spec: Spec) -> str | dict[str, Any]:

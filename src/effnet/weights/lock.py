@@ -1,6 +1,5 @@
 """One process at a time, by a lock that the system lets go of when its holder ends."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from effnet.errors import ResourceError
+from effnet.files import take_lock
 
 SECONDS_BETWEEN_TRIES = 0.1
 
@@ -40,15 +40,8 @@ def locked(target: Path) -> Iterator[None]:
 def _taken(file: IO[str]) -> bool:
     """Take the lock if nobody holds it."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # the one is Unix's answer, the other Windows's
+        take_lock(file.fileno())
+    except (BlockingIOError, PermissionError):
         return False
     return True
 

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save
 
 import effnet
+import tiny
 from effnet.data.ranges import InputRangeWarning
+from effnet.data.transforms import evaluation_transform
 from effnet.deployment.keras_export import export_keras
 from effnet.errors import ModelFileError, UsageError
 from effnet.model import Model
@@ -284,3 +287,23 @@ def test_classes_of_imagenet() -> None:
     assert names[134] != names[517]  # the bird and the machine
     assert len(set(names)) == 1000
     assert class_names(3) == ("0", "1", "2")
+
+
+def test_evaluation_uses_the_sets_own_picture(tmp_path: Path) -> None:
+    model = Model(tiny.SPEC.with_(padding="same"), classes=tiny.CLASSES)
+    data = tiny.folder(tmp_path / "data", train=6, val=3)
+    files = sorted((data / "val").rglob("*.png"))
+    own = model.preprocessing
+    answers = []
+    for resize in ("antialiased", "tensorflow1"):
+        model.preprocessing = replace(own, resolution=12, crop=0.6, resize=resize)
+        transform = evaluation_transform(model.preprocessing)
+        pictures = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+        with torch.no_grad():
+            shares = model.net(model.preprocessing.normalised(pictures)).softmax(1)
+        labels = torch.tensor([tiny.CLASSES.index(file.parent.name) for file in files])
+        loss = torch.nn.functional.nll_loss(shares.log(), labels).item()
+        found = model.evaluate(data, split="val")
+        assert found.log_loss == pytest.approx(loss, rel=1e-4)
+        answers.append(loss)
+    assert answers[0] != pytest.approx(answers[1], rel=1e-3)

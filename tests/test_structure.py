@@ -17,9 +17,10 @@ FLOORS = (
     {"extras", "files", "devices", "history", "nets"},
     {"measure", "weights", "data"},
     {"tasks", "artifact"},
-    {"training", "evaluation", "budget", "compression", "deployment", "sharing"},
+    {"training", "evaluation", "compression", "deployment", "sharing"},
     {"pretrained"},
     {"model"},
+    {"budget"},
     {"cli", "compat", "tutorial"},
     {"__init__", "__main__"},
 )

@@ -10,6 +10,11 @@ EXTRA_OF: dict[str, str] = {
     "h5py": "keras",
     "huggingface_hub": "hub",
     "keras": "keras",
+    "onnx": "deploy",
+    "onnxruntime": "deploy",
+    "onnxscript": "deploy",
+    "openvino": "deploy",
+    "optuna": "tune",
 }
 """The extra of `pip install 'effnet[EXTRA]'` that brings a module."""
 

@@ -1,1 +1,1 @@
-"""Measuring a network: parameters, multiply-adds."""
+"""Measuring a network: what it holds and computes, how long and how much memory a run takes."""

@@ -1,8 +1,9 @@
-"""Parameters and multiply-adds of a declared network, counted from its numbers without torch.
+"""What a declared network holds and computes, counted from its numbers without torch.
 
 Counting needs no network to be built, so a table of all variants is instant and a search over
 scalings is cheap. Multiply-adds are those of convolutions and matrix products, for one picture, as
-torch's own FLOP counter counts them (it calls each two operations).
+torch's own FLOP counter counts them (it calls each two operations); activations are the numbers
+that the same layers give, as fvcore and timm count them.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,11 @@ from dataclasses import dataclass
 
 from effnet.errors import UsageError
 from effnet.nets.spec import Spec, Stage
+
+FLOAT = 4
+"""Bytes of a float32."""
+COUNTER = 8
+"""Bytes of a BatchNorm's count of batches, an int64."""
 
 
 @dataclass(frozen=True)
@@ -19,29 +25,39 @@ class Counts:
     Attributes:
         parameters: trainable numbers; BatchNorm's running statistics are not among them.
         macs: multiply-adds for one picture.
+        activations: numbers that convolutions and matrix products give for one picture.
+        size: bytes of its tensors in a model file: parameters and statistics in float32, counters
+            of batches in int64. The file's header comes on top.
     """
 
-    parameters: int
-    macs: int
+    parameters: int = 0
+    macs: int = 0
+    activations: int = 0
+    size: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.parameters + other.parameters, self.macs + other.macs)
+        return Counts(
+            self.parameters + other.parameters,
+            self.macs + other.macs,
+            self.activations + other.activations,
+            self.size + other.size,
+        )
 
 
 def count(spec: Spec, resolution: int | None = None) -> Counts:
-    """Count a network's parameters and multiply-adds at a resolution in pixels, its own by default.
+    """Count what a network holds, and computes at a resolution in pixels, its own by default.
 
     Raises:
         UsageError: the resolution is under 1.
 
     >>> from effnet.nets.scaling import variant_spec
     >>> count(variant_spec("b0"))
-    Counts(parameters=5288548, macs=385814752)
+    Counts(parameters=5288548, macs=385814752, activations=6748036, size=21322648)
     """
     side = spec.resolution if resolution is None else resolution
     if side < 1:
         raise UsageError(f"The resolution must be at least 1 pixel; it is {side}.")
-    return sum(_layers(spec, side), Counts(0, 0))
+    return sum(_layers(spec, side), Counts())
 
 
 def _layers(spec: Spec, resolution: int) -> Iterator[Counts]:
@@ -84,19 +100,32 @@ def _mbconv(stage: Stage, inputs: int, expanded: int, side: int, stride: int) ->
 
 
 def _conv(inputs: int, outputs: int, kernel: int, side: int, *, experts: int = 0) -> Counts:
-    weights = inputs * outputs * kernel**2
-    mixing = weights * experts
-    return Counts(weights * max(1, experts) + 2 * outputs, weights * side**2 + mixing)
+    weights, pixels = inputs * outputs * kernel**2, outputs * side**2
+    conv = Counts(0, weights * side**2, pixels)
+    # A product of routing and experts gives the kernel of each picture.
+    mixing = Counts(0, weights * experts, weights) if experts else Counts()
+    return _held(weights * max(1, experts)) + conv + mixing + _norm(outputs)
 
 
 def _depthwise(channels: int, kernel: int, side: int, *, experts: int = 0) -> Counts:
-    weights = channels * kernel**2 * max(1, experts)
-    mixing = channels * side**2 * experts
-    return Counts(weights + 2 * channels, weights * side**2 + mixing)
+    weights, pixels = channels * kernel**2 * max(1, experts), channels * side**2
+    conv = Counts(0, weights * side**2, pixels * max(1, experts))
+    # Every expert answers; a product with the routing mixes the answers.
+    mixing = Counts(0, pixels * experts, pixels) if experts else Counts()
+    return _held(weights) + conv + mixing + _norm(channels)
 
 
 def _linear(inputs: int, outputs: int) -> Counts:
-    return Counts(inputs * outputs + outputs, inputs * outputs)
+    return _held(inputs * outputs + outputs) + Counts(0, inputs * outputs, outputs)
+
+
+def _norm(channels: int) -> Counts:
+    statistics = Counts(size=2 * channels * FLOAT + COUNTER)
+    return _held(2 * channels) + statistics
+
+
+def _held(parameters: int) -> Counts:
+    return Counts(parameters, size=parameters * FLOAT)
 
 
 def _halved(side: int, stride: int) -> int:

@@ -266,7 +266,8 @@ def _declared(cls: type[Declared], data: Mapping[str, Any]) -> Declared:
 def _check_names(names: Iterable[str], cls: type[Any]) -> None:
     known = [field.name for field in fields(cls)]
     for name in names:
-        _require(name in known, f"it has no field {name!r}.{closest(str(name), known)}")
+        if name not in known:
+            _require(False, f"it has no field {name!r}.{closest(str(name), known)}")
 
 
 def _check(declared: Stage | Spec) -> None:

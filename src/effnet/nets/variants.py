@@ -208,6 +208,8 @@ class Variant:
         dropout: probability before the classifier.
         top1: ImageNet top-1 accuracy in percent, as its publisher gives it.
         trained: what that accuracy was reached with.
+        paper_params_m: millions of parameters, as rounded by its publisher; None for none given.
+        paper_gmacs: billions of multiply-adds, likewise ("FLOPs" or "MAdds" there).
     """
 
     family: str
@@ -218,40 +220,47 @@ class Variant:
     dropout: float
     top1: float
     trained: str
+    paper_params_m: float | None = None
+    paper_gmacs: float | None = None
 
 
 # top1: the READMEs of tensorflow/tpu efficientnet (and its lite, edgetpu, condconv folders) and of
 # google/automl efficientnetv2. The resolutions of lite3, lite4 and cc-b1-8e are the publisher's;
 # timm runs these three larger.
+# params, MACs: for V1 table 2 of its paper, for v2-s to v2-xl table 7 of theirs, else the READMEs
+# above, which give none for b8, l2 and edgetpu. They are rounded, and partly counted otherwise than
+# effnet counts: of v2-s, v2-m and v2-l the README has 8.4, 24.7 and 56.3, nearer to ours than the
+# paper; lite's are some 4 percent above; CondConv's mix a depthwise kernel and then convolve, where
+# effnet convolves with every expert and mixes the answers.
 VARIANTS: dict[str, Variant] = {
-    #                  family      width depth train  eval dropout top-1  trained with
-    "b0": Variant("v1", 1.0, 1.0, 224, 224, 0.2, 77.1, "AutoAugment"),
-    "b1": Variant("v1", 1.0, 1.1, 240, 240, 0.2, 79.1, "AutoAugment"),
-    "b2": Variant("v1", 1.1, 1.2, 260, 260, 0.3, 80.1, "AutoAugment"),
-    "b3": Variant("v1", 1.2, 1.4, 300, 300, 0.3, 81.6, "AutoAugment"),
-    "b4": Variant("v1", 1.4, 1.8, 380, 380, 0.4, 82.9, "AutoAugment"),
-    "b5": Variant("v1", 1.6, 2.2, 456, 456, 0.4, 83.6, "AutoAugment"),
-    "b6": Variant("v1", 1.8, 2.6, 528, 528, 0.5, 84.0, "AutoAugment"),
-    "b7": Variant("v1", 2.0, 3.1, 600, 600, 0.5, 84.3, "AutoAugment"),
+    #                family  width depth train eval dropout top-1  trained with  params M, MACs G
+    "b0": Variant("v1", 1.0, 1.0, 224, 224, 0.2, 77.1, "AutoAugment", 5.3, 0.39),
+    "b1": Variant("v1", 1.0, 1.1, 240, 240, 0.2, 79.1, "AutoAugment", 7.8, 0.70),
+    "b2": Variant("v1", 1.1, 1.2, 260, 260, 0.3, 80.1, "AutoAugment", 9.2, 1.0),
+    "b3": Variant("v1", 1.2, 1.4, 300, 300, 0.3, 81.6, "AutoAugment", 12, 1.8),
+    "b4": Variant("v1", 1.4, 1.8, 380, 380, 0.4, 82.9, "AutoAugment", 19, 4.2),
+    "b5": Variant("v1", 1.6, 2.2, 456, 456, 0.4, 83.6, "AutoAugment", 30, 9.9),
+    "b6": Variant("v1", 1.8, 2.6, 528, 528, 0.5, 84.0, "AutoAugment", 43, 19),
+    "b7": Variant("v1", 2.0, 3.1, 600, 600, 0.5, 84.3, "AutoAugment", 66, 37),
     "b8": Variant("v1", 2.2, 3.6, 672, 672, 0.5, 85.5, "AdvProp"),
     "l2": Variant("v1", 4.3, 5.3, 475, 800, 0.5, 88.4, "Noisy Student"),
-    "v2-b0": Variant("v2", 1.0, 1.0, 192, 224, 0.2, 78.7, "ImageNet-1k"),
-    "v2-b1": Variant("v2", 1.0, 1.1, 192, 240, 0.2, 79.8, "ImageNet-1k"),
-    "v2-b2": Variant("v2", 1.1, 1.2, 208, 260, 0.3, 80.5, "ImageNet-1k"),
-    "v2-b3": Variant("v2", 1.2, 1.4, 240, 300, 0.3, 82.1, "ImageNet-1k"),
-    "v2-s": Variant("v2-s", 1.0, 1.0, 300, 384, 0.2, 83.9, "ImageNet-1k"),
-    "v2-m": Variant("v2-m", 1.0, 1.0, 384, 480, 0.3, 85.2, "ImageNet-1k"),
-    "v2-l": Variant("v2-l", 1.0, 1.0, 384, 480, 0.4, 85.7, "ImageNet-1k"),
-    "v2-xl": Variant("v2-xl", 1.0, 1.0, 384, 512, 0.4, 87.2, "ImageNet-21k, then 1k"),
-    "lite0": Variant("lite", 1.0, 1.0, 224, 224, 0.2, 75.1, "ImageNet-1k"),
-    "lite1": Variant("lite", 1.0, 1.1, 240, 240, 0.2, 76.7, "ImageNet-1k"),
-    "lite2": Variant("lite", 1.1, 1.2, 260, 260, 0.3, 77.6, "ImageNet-1k"),
-    "lite3": Variant("lite", 1.2, 1.4, 280, 280, 0.3, 79.8, "ImageNet-1k"),
-    "lite4": Variant("lite", 1.4, 1.8, 300, 300, 0.3, 81.5, "ImageNet-1k"),
+    "v2-b0": Variant("v2", 1.0, 1.0, 192, 224, 0.2, 78.7, "ImageNet-1k", 7.1, 0.72),
+    "v2-b1": Variant("v2", 1.0, 1.1, 192, 240, 0.2, 79.8, "ImageNet-1k", 8.1, 1.2),
+    "v2-b2": Variant("v2", 1.1, 1.2, 208, 260, 0.3, 80.5, "ImageNet-1k", 10.1, 1.7),
+    "v2-b3": Variant("v2", 1.2, 1.4, 240, 300, 0.3, 82.1, "ImageNet-1k", 14.4, 3.0),
+    "v2-s": Variant("v2-s", 1.0, 1.0, 300, 384, 0.2, 83.9, "ImageNet-1k", 22, 8.8),
+    "v2-m": Variant("v2-m", 1.0, 1.0, 384, 480, 0.3, 85.2, "ImageNet-1k", 54, 24),
+    "v2-l": Variant("v2-l", 1.0, 1.0, 384, 480, 0.4, 85.7, "ImageNet-1k", 120, 53),
+    "v2-xl": Variant("v2-xl", 1.0, 1.0, 384, 512, 0.4, 87.2, "ImageNet-21k, then 1k", 208, 94),
+    "lite0": Variant("lite", 1.0, 1.0, 224, 224, 0.2, 75.1, "ImageNet-1k", 4.7, 0.407),
+    "lite1": Variant("lite", 1.0, 1.1, 240, 240, 0.2, 76.7, "ImageNet-1k", 5.4, 0.631),
+    "lite2": Variant("lite", 1.1, 1.2, 260, 260, 0.3, 77.6, "ImageNet-1k", 6.1, 0.899),
+    "lite3": Variant("lite", 1.2, 1.4, 280, 280, 0.3, 79.8, "ImageNet-1k", 8.2, 1.44),
+    "lite4": Variant("lite", 1.4, 1.8, 300, 300, 0.3, 81.5, "ImageNet-1k", 13.0, 2.64),
     "edge-s": Variant("edgetpu", 1.0, 1.0, 224, 224, 0.2, 77.23, "ImageNet-1k"),
     "edge-m": Variant("edgetpu", 1.0, 1.1, 240, 240, 0.2, 78.69, "ImageNet-1k"),
     "edge-l": Variant("edgetpu", 1.2, 1.4, 300, 300, 0.3, 80.62, "ImageNet-1k"),
-    "cc-b0-4e": Variant("condconv-4e", 1.0, 1.0, 224, 224, 0.25, 77.8, "ImageNet-1k"),
-    "cc-b0-8e": Variant("condconv-8e", 1.0, 1.0, 224, 224, 0.25, 78.3, "ImageNet-1k"),
-    "cc-b1-8e": Variant("condconv-8e", 1.0, 1.1, 224, 224, 0.25, 79.5, "ImageNet-1k"),
+    "cc-b0-4e": Variant("condconv-4e", 1.0, 1.0, 224, 224, 0.25, 77.8, "ImageNet-1k", 13.3, 0.402),
+    "cc-b0-8e": Variant("condconv-8e", 1.0, 1.0, 224, 224, 0.25, 78.3, "ImageNet-1k", 24.0, 0.413),
+    "cc-b1-8e": Variant("condconv-8e", 1.0, 1.1, 224, 224, 0.25, 79.5, "ImageNet-1k", 39.7, 0.614),
 }

@@ -23,8 +23,8 @@ import torch
 from effnet.data.batches import Batch
 from effnet.devices import pick_device
 from effnet.errors import ResourceError, out_of_memory
+from effnet.measure.memory import free_memory, limit_memory, peak_memory
 from effnet.training.job import Job
-from effnet.training.memory import free_memory, limit_memory, peak_memory
 from effnet.training.recipe import Recipe
 from effnet.training.trial import Trial
 

@@ -109,7 +109,8 @@ def declare(
     Raises:
         DataError: the first pictures cannot be read.
     """
-    resolution, train_resolution = _resolutions(spec, data.train, recipe)
+    side = recipe.resolution or typical_side(data.train)
+    resolution, train_resolution = resolutions(spec, recipe, side)
     kept: dict[str, Any] = {"crop": 1.0} if resolution < TINY else {}
     if preprocessing is not None:
         kept |= {name: getattr(preprocessing, name) for name in ("interpolation", "mean", "std")}
@@ -157,17 +158,25 @@ def fingerprint(*splits: Split | None) -> str:
     return digest.hexdigest()
 
 
-def _resolutions(spec: Spec, train: Split, recipe: Recipe) -> tuple[int, int]:
-    """Return the sides in pixels for evaluation and for training."""
+def resolutions(spec: Spec, recipe: Recipe, side: int) -> tuple[int, int]:
+    """Return the sides in pixels for evaluation and for training, of pictures of a typical side.
+
+    They are the recipe's, or the network's own; small pictures are at most doubled.
+    """
     if recipe.resolution:
         return recipe.resolution, recipe.resolution
-    useful = max(SMALLEST, -(-2 * _typical_side(train) // 32) * 32)
+    useful = max(SMALLEST, -(-2 * side // 32) * 32)
     if useful < spec.train_resolution:
         return useful, useful
     return spec.resolution, spec.train_resolution
 
 
-def _typical_side(split: Split) -> int:
+def typical_side(split: Split) -> int:
+    """Return the median of the shorter sides of some of a split's pictures, in pixels.
+
+    Raises:
+        DataError: none of them can be read.
+    """
     stride = max(1, len(split) // PICTURES_LOOKED_AT)
     sides = []
     for index in range(0, len(split), stride):

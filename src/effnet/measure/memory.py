@@ -1,16 +1,27 @@
-"""The memory that is free, that is used, and that may be used."""
+"""The memory that is free, that is used, and that may be used.
 
+A device is given as torch has it or by its name; torch is imported only where a GPU is asked of, as
+a process that measures another runtime must not have it in its memory.
+"""
+
+import ctypes
+import gc
 import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-MEMINFO, STATUS, GROUPS = (
+    Device = torch.device | str
+
+MEMINFO, STATUS, GROUPS, CLEAR = (
     Path("/proc/meminfo"),
     Path("/proc/self/status"),
     Path("/proc/self/cgroup"),
+    Path("/proc/self/clear_refs"),
 )
 
 CGROUPS = {
@@ -23,10 +34,15 @@ CGROUPS = {
 }
 """Where Linux says how much a container may use, in version 2 and in version 1 of its way."""
 
+RESET_PEAK = "5"
+"""What Linux is told for it to forget a process's peak (man 5 proc_pid_clear_refs)."""
 
-def free_memory(device: torch.device) -> float:
+
+def free_memory(device: "Device") -> float:
     """Return the bytes of a device that are free; infinity where the system does not say."""
-    if device.type == "cuda":
+    if _is_gpu(device):
+        import torch
+
         return torch.cuda.mem_get_info(device)[0]
     found = [math.inf]
     with suppress(OSError, KeyError):
@@ -40,7 +56,7 @@ def free_memory(device: torch.device) -> float:
     return max(0, min(found))
 
 
-def limit_memory(device: torch.device, memory: float) -> None:
+def limit_memory(device: "Device", memory: float) -> None:
     """Let this process, for the rest of its life, run out of memory before the machine does.
 
     On a CPU only Linux can do that.
@@ -51,7 +67,9 @@ def limit_memory(device: torch.device, memory: float) -> None:
     """
     if math.isinf(memory):
         return
-    if device.type == "cuda":
+    if _is_gpu(device):
+        import torch
+
         whole = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory / whole), device)
         return
@@ -64,9 +82,25 @@ def limit_memory(device: torch.device, memory: float) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (addresses, resource.RLIM_INFINITY))
 
 
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes that this process has used; 0 where the system does not say."""
-    if device.type == "cuda":
+def used_memory(device: "Device") -> int:
+    """Return the bytes that this process uses now; 0 where the system does not say."""
+    if _is_gpu(device):
+        import torch
+
+        return torch.cuda.memory_allocated(device)
+    with suppress(OSError, KeyError):
+        return 1024 * _numbers(STATUS)["VmRSS:"]
+    return 0
+
+
+def peak_memory(device: "Device") -> int:
+    """Return the most bytes that this process has used; 0 where the system does not say.
+
+    That is since `reset_peak`, on a GPU and on Linux.
+    """
+    if _is_gpu(device):
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError, KeyError):
         return 1024 * _numbers(STATUS)["VmHWM:"]
@@ -75,6 +109,36 @@ def peak_memory(device: torch.device) -> int:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac
     return 0
+
+
+def give_back(device: "Device") -> None:
+    """Give memory that is kept for later use back to the system, as far as it takes it."""
+    gc.collect()
+    if _is_gpu(device):
+        import torch
+
+        torch.cuda.empty_cache()
+        return
+    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def reset_peak(device: "Device") -> bool:
+    """Let `peak_memory` tell of what comes after this. Returns whether the system can."""
+    give_back(device)
+    if _is_gpu(device):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    with suppress(OSError):
+        CLEAR.write_text(RESET_PEAK)
+        return True
+    return False
+
+
+def _is_gpu(device: "Device") -> bool:
+    return str(device).startswith("cuda")
 
 
 def _cgroups() -> Iterator[tuple[Path, str, str]]:

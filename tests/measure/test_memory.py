@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from effnet.training import memory
-from effnet.training.memory import free_memory, peak_memory
+from effnet.measure import memory
+from effnet.measure.memory import free_memory, peak_memory, reset_peak, used_memory
 
 CPU = torch.device("cpu")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
@@ -72,7 +72,7 @@ def test_a_limit_is_reached_before_the_machines_end() -> None:
     code = """
 import torch
 from effnet.errors import out_of_memory
-from effnet.training.memory import limit_memory, peak_memory
+from effnet.measure.memory import limit_memory, peak_memory
 cpu = torch.device("cpu")
 limit_memory(cpu, peak_memory(cpu) + 300_000_000)
 kept = torch.ones(25_000_000)
@@ -83,3 +83,31 @@ except RuntimeError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "True", done.stderr
+
+
+@LINUX
+def test_a_peak_is_forgotten_and_a_new_one_seen() -> None:
+    block = bytearray(os.urandom(1)) * 300_000_000
+    del block
+    assert reset_peak(CPU)
+    start = used_memory(CPU)
+    assert start <= peak_memory(CPU) < start + 50_000_000
+    block = bytearray(os.urandom(1)) * 200_000_000
+    assert used_memory("cpu") >= start + 190_000_000
+    del block
+    assert start + 190_000_000 <= peak_memory("cpu") < start + 280_000_000
+
+
+def test_where_a_peak_cannot_be_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CLEAR", tmp_path / "none" / "clear_refs")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
+    assert not reset_peak(CPU)
+    assert used_memory(CPU) == 0
+
+
+def test_memory_is_told_without_torch() -> None:
+    code = (
+        "import sys, effnet.measure.memory as m; m.reset_peak('cpu'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

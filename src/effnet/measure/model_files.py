@@ -1,0 +1,81 @@
+"""The files of ONNX and OpenVINO: what belongs to one, and what pictures it takes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from effnet.errors import EffnetError, ModelFileError, UsageError
+from effnet.extras import require
+
+PURPOSE = "look into such a file"
+
+
+class Found(NamedTuple):
+    """What a file says of itself.
+
+    Attributes:
+        files: all that belong to it, itself first.
+        shape: of its first input, None for a side that may be any.
+    """
+
+    files: tuple[Path, ...]
+    shape: tuple[int | None, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+def look_into(path: Path) -> Found:
+    """Return what belongs to an .onnx or .xml file, and its input's shape.
+
+    Raises:
+        UsageError: the name ends in neither.
+        ModelFileError: the file, or one that belongs to it, is missing or damaged.
+        ResourceError: the package that reads it is not installed.
+    """
+    if path.suffix not in READERS:
+        raise UsageError(f"{path} ends in none of: {', '.join(READERS)}.")
+    if not path.is_file():
+        raise ModelFileError(f"There is no file {path}.")
+    reader = READERS[path.suffix]
+    try:
+        found = reader(path)
+    except EffnetError:
+        raise
+    except Exception as error:  # each library says in its own way that a file is none of its own
+        raise ModelFileError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+    missing = [file.name for file in found.files if not file.is_file()]
+    if missing:
+        raise ModelFileError(f"To {path} belongs {', '.join(missing)}, which is not beside it.")
+    return found
+
+
+def _onnx(path: Path) -> Found:
+    library = require("onnx", PURPOSE)
+    graph = library.load(str(path), load_external_data=False).graph
+    beside = {
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    filled = {tensor.name for tensor in graph.initializer}  # may be listed as inputs, too
+    inputs = [entry for entry in graph.input if entry.name not in filled]
+    sides = inputs[0].type.tensor_type.shape.dim
+    shape = tuple(side.dim_value or None for side in sides)
+    return Found((path, *(path.parent / name for name in sorted(beside))), shape)
+
+
+def _openvino(path: Path) -> Found:
+    library = require("openvino", PURPOSE)
+    files = path, path.with_suffix(".bin")
+    if not files[1].is_file():
+        return Found(files, ())
+    sides = library.Core().read_model(str(path)).inputs[0].partial_shape
+    return Found(files, tuple(None if side.is_dynamic else side.get_length() for side in sides))
+
+
+READERS: dict[str, Callable[[Path], Found]] = {".onnx": _onnx, ".xml": _openvino}
+"""How a file is looked into, by its ending."""

@@ -5,10 +5,14 @@ import math
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from effnet.measure.counts import count
+from effnet.nets.scaling import scale
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = {path.stem for path in FOLDER.glob("*.py")} - {"common"}
@@ -119,11 +123,108 @@ def test_weight_parity(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_inference_runtimes(tmp_path: Path) -> None:
+    record = run("inference_runtimes", "--quick", "--threads", "1", out=tmp_path / "table")
+    ways = [result["way"] for result in record["results"]]
+    assert ways == ["torch, contiguous", "torch", "onnxruntime", "openvino"]
+    for result in record["results"]:
+        require_rates(result["rows"], "effnet")
+        assert [row["name"] for row in result["rows"]] == ["effnet", "timm"]
+    assert "| openvino |" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.slow
 def test_train_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
     record = run("train_gpu", "--device", "cpu", "--quick", out=tmp_path / "table")
     [result] = record["results"]
     require_rates(result["rows"], "effnet eager")
     assert [row["name"] for row in result["rows"]] == ["effnet fit", "effnet eager", "timm eager"]
+
+
+NETWORKS = ["base", "depth", "width", "resolution", "compound", "ResNet", "DenseNet"]
+
+
+def require_equal_cost(networks: list[dict[str, Any]]) -> None:
+    """Check that the scaled networks cost the same, and that ours are what their forms say."""
+    assert [network["name"] for network in networks] == NETWORKS
+    base, *scaled = [network["macs"] for network in networks]
+    assert max(scaled) < 1.03 * min(scaled)
+    assert 3 < scaled[0] / base < 4.3
+    for network in networks[:5]:
+        name, *words = network["form"].split()
+        numbers = {what: float(number) for what, number in (word.split("=") for word in words)}
+        counts = count(scale(name, **numbers, classes=10))
+        assert (counts.macs, counts.parameters) == (network["macs"], network["parameters"])
+
+
+@pytest.mark.slow
+def test_scaling_study(tmp_path: Path) -> None:
+    record = run("scaling_study", "--quick", "--threads", "1", out=tmp_path / "table")
+    require_equal_cost(record["settings"]["networks"])
+    runs = [(turn["seed"], turn["name"]) for turn in record["runs"]]
+    assert runs == list(product((0, 1), NETWORKS))
+    found = {(turn["name"], turn["seed"]): turn["accuracy"] for turn in record["runs"]}
+    for row in record["rows"]:
+        first, second = (found[row["name"], seed] for seed in (0, 1))
+        assert row["accuracy"] == pytest.approx((first + second) / 2)
+        # 12.706 is the tables' quantile for two values, whose mean errs by half their distance.
+        assert row["interval"] == pytest.approx(12.706 * abs(first - second) / 2, rel=1e-4)
+        if row["name"] != "compound":
+            gaps = [found["compound", seed] - found[row["name"], seed] for seed in (0, 1)]
+            assert row["ahead"] == pytest.approx(sum(gaps) / 2)
+            half = 12.706 * abs(gaps[0] - gaps[1]) / 2
+            assert row["ahead_interval"] == pytest.approx(half, rel=1e-4)
+    assert (tmp_path / "table.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_scaling_study_full_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import scaling_networks
+
+    found = scaling_networks.networks_of(scaling_networks.SIZES["full"], 10)
+    require_equal_cost([network.described() for network in found.values()])
+    forms = [found[name].form.split()[1:] for name in NETWORKS[:5]]
+    differing = [[a != b for a, b in zip(forms[0], form, strict=True)] for form in forms[1:]]
+    depth, all_three = [True, False, False], [True, True, True]
+    assert differing == [depth, [False, True, False], [False, False, True], all_three]
+
+
+@pytest.mark.slow
+def test_scaling_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import scaling_study
+
+    runs = [{"seed": 0, "name": name, "seconds": 1.0} for name in ("base", "depth")]
+    path = tmp_path / "table.json"
+    assert scaling_study.earlier_runs(path, {"epochs": 2}) == []
+    path.write_text(json.dumps({"settings": {"epochs": 2}, "runs": runs}))
+    assert scaling_study.earlier_runs(path, {"epochs": 2}) == runs
+    assert scaling_study.earlier_runs(path, {"epochs": 3}) == []
+    path.write_text("{")
+    assert scaling_study.earlier_runs(path, {"epochs": 2}) == []
+    names = ["base", "width", "depth"]
+    left = [(0, "width"), (1, "base"), (1, "width"), (1, "depth")]
+    assert list(scaling_study.left_to_do(names, 2, runs, minutes=1.0)) == left
+    assert list(scaling_study.left_to_do(names, 2, runs, minutes=0.5 / 60)) == []
+    assert scaling_study.whole_seeds(["base", "depth"], 2, runs) == [0]
+    assert scaling_study.whole_seeds(names, 2, runs) == []
+
+
+def test_the_scaling_study_says_what_its_intervals_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import scaling_study
+
+    ahead = {"base": 0.09, "depth": 0.02, "width": 0.005, "ResNet": -0.02}
+    rows = [
+        {"name": name, "ahead": gap, "ahead_interval": 0.01, "macs": 10**7}
+        for name, gap in ahead.items()
+    ]
+    text = scaling_study.verdict(rows, 4, scaling_study.WORK["small"])
+    assert "better than depth (+2.0 ± 1.0); worse than ResNet (-2.0 ± 1.0)" in text
+    assert "not told apart from width (+0.5 ± 1.0)." in text
+    assert "25,000 training pictures" in text
+    assert "base" not in text
 
 
 def test_the_list_names_every_script_and_result() -> None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from effnet.budget.choose import choose
+    from effnet.budget.measuring import bench
+    from effnet.budget.solve import solve
     from effnet.data.sources import DataSet, open_data
     from effnet.errors import EffnetError
     from effnet.evaluation.metrics import Evaluation
@@ -30,9 +33,12 @@ _HOMES = {
     "Recipe": "effnet.training.recipe",
     "Spec": "effnet.nets.spec",
     "Stage": "effnet.nets.spec",
+    "bench": "effnet.budget.measuring",
     "build_efficientnet": "effnet.tutorial",
+    "choose": "effnet.budget.choose",
     "open_data": "effnet.data.sources",
     "scale": "effnet.nets.scaling",
+    "solve": "effnet.budget.solve",
     "variant_spec": "effnet.nets.scaling",
 }
 
@@ -46,10 +52,13 @@ __all__ = [
     "Recipe",
     "Spec",
     "Stage",
+    "bench",
     "build_efficientnet",
+    "choose",
     "load",
     "open_data",
     "scale",
+    "solve",
     "variant_spec",
 ]
 

@@ -24,7 +24,7 @@ from effnet.evaluation.evaluate import Figures, evaluate
 from effnet.history import History
 from effnet.nets.network import fresh
 from effnet.nets.spec import Spec
-from effnet.pretrained import Pretrained, open_weights, spec_for
+from effnet.pretrained import Pretrained, open_weights, read_variant, spec_for
 from effnet.sharing.folder import write_folder
 from effnet.sharing.repository import push
 from effnet.tasks.inference import collect_outputs
@@ -44,8 +44,8 @@ class Model:
     """An EfficientNet that answers classes, labels or numbers, with everything needed to use it.
 
     Args:
-        variant: name of a published variant, or the spec of any network; None takes the weights',
-            or "b0".
+        variant: name of a published variant, the spec of any network, or a JSON file that has one
+            (`effnet scale --out`); None takes the weights', or "b0".
         classes: names of the classes, labels or targets, or their number; None takes them from the
             data of `fit`, which also decides what they are.
         convention: "torch" or "tensorflow" padding and normalisation, for a named variant; None
@@ -83,6 +83,7 @@ class Model:
         partial: bool = False,
         seed: int = 0,
     ) -> None:
+        variant = read_variant(variant)
         name = variant if isinstance(variant, str) else None
         source = None if weights is None else open_weights(weights, name, convention=convention)
         spec = spec_for(variant, convention, source)

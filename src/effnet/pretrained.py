@@ -1,5 +1,6 @@
 """Trained weights, wherever they are: a network and its card from one description of a place."""
 
+import json
 import math
 import warnings
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from effnet.weights.published.entry import IMAGENET_1K, Published
 from effnet.weights.tensorflow_files import INDEX, is_prefix
 
 HUB = "hf://"
+
+SPEC_SUFFIX = ".json"
+"""Of a file with the declaration of a network."""
 
 PICTURED_BY_TENSORFLOW = ("google", "keras", "transformers", "lukemelas")
 """Sources whose weights are Google's: their pictures are made as TensorFlow makes them."""
@@ -89,6 +93,37 @@ def open_weights(
     if entry.unbuilt:
         raise UsageError(f"effnet cannot build the network of {entry.key}: {entry.unbuilt}.")
     return _published(entry)
+
+
+def read_variant(variant: str | Spec | None) -> str | Spec | None:
+    """Return the network that a JSON file declares, if `variant` is the path of one.
+
+    Raises:
+        ModelFileError: there is no such file, or it does not declare a network.
+    """
+    if isinstance(variant, str) and variant not in VARIANTS and variant.endswith(SPEC_SUFFIX):
+        return read_spec(Path(variant))
+    return variant
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a declaration of a network that `effnet scale` wrote, by `--out` or by `--json`.
+
+    Raises:
+        ModelFileError: there is no such file, or it does not declare a network.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Spec.from_dict(data.get("spec", data) if isinstance(data, dict) else data)
+    except OSError as error:
+        raise ModelFileError(
+            f"Cannot read {path}: {error.strerror or error}. `effnet scale --out {path}` writes "
+            "the declaration of a network."
+        ) from error
+    except UsageError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} is not JSON: {error}.") from error
 
 
 def spec_for(variant: str | Spec | None, convention: str | None, source: Pretrained | None) -> Spec:

@@ -23,7 +23,7 @@ Run = Callable[..., Any]
 
 COMMANDS = (
     *("fit", "find-lr", "evaluate", "predict", "check", "models", "scale", "pack"),
-    *("weights", "convert", "export"),
+    *("weights", "convert", "export", "bench", "choose"),
 )
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "keras", "tensorflow")
 COLOUR = "\x1b["

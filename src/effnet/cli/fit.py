@@ -29,12 +29,22 @@ def _fit(
         str | None, typer.Argument(help="A folder, a CSV file, or the name of a data set.")
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="See `effnet models`. [the weights' own, or b0]")
+        str | None,
+        typer.Option(
+            help="See `effnet models`; or a file of `effnet scale --out`. [the weights' own, or b0]"
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")
     ] = None,
     weights: Weights = None,
+    take_matching: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Of weights of another network, as of a scaled one, take what matches.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder, which must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     dry_run: Annotated[
@@ -58,6 +68,7 @@ def _fit(
             variant=variant,
             recipe=recipe,
             weights=weights,
+            partial=take_matching or None,
             out=out,
             dry_run=dry_run or None,
             **given,
@@ -81,10 +92,16 @@ def _fit(
     if several:
         if settle is not None:
             raise UsageError("--batch auto measures one process; with --devices give a number.")
-        options = {"variant": variant, "recipe": recipe, "weights": weights, **given}
-        run = out or default_run(data, variant_or_spec or DEFAULT_VARIANT)
+        options = {
+            "variant": variant,
+            "recipe": recipe,
+            "weights": weights,
+            "partial": take_matching or None,
+            **given,
+        }
+        run = out or _default_run(data, variant_or_spec)
         raise typer.Exit(fit_in_several(data, options, run, devices, retries, as_json))
-    _new(data, variant_or_spec, chosen, weights, out, dry_run, as_json, settle)
+    _new(data, variant_or_spec, chosen, weights, take_matching, out, dry_run, as_json, settle)
     return None
 
 
@@ -104,6 +121,7 @@ def _new(
     variant: str | Spec | None,
     recipe: Recipe,
     weights: str | None,
+    take_matching: bool,
     out: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -115,7 +133,13 @@ def _new(
     from effnet.training.job import declare
 
     dataset = open_data(data, val_share=recipe.val_share, seed=recipe.seed, task=recipe.task)
-    model = Model(variant, classes=dataset.classes, weights=weights, seed=recipe.seed)
+    model = Model(
+        variant,
+        classes=dataset.classes,
+        weights=weights,
+        partial=take_matching,
+        seed=recipe.seed,
+    )
     known: dict[str, Any] = {
         "preprocessing": model.preprocessing,
         "weights": None if weights is None else str(weights),
@@ -133,6 +157,12 @@ def _new(
     history = model.fit(dataset, recipe=recipe, out=out, verbose=speaks())
     if speaks():
         finish(model, dataset, history, as_json=as_json)
+
+
+def _default_run(data: str, variant: str | Spec | None) -> Path:
+    from effnet.pretrained import read_variant
+
+    return default_run(data, read_variant(variant) or DEFAULT_VARIANT)
 
 
 def _with_fastest_batch(recipe: Recipe, job: "Job", pictures: int, *, keep_rate: bool) -> Recipe:

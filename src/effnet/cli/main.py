@@ -12,7 +12,9 @@ from typing import Annotated, TextIO
 import typer
 
 from effnet.cli import (
+    bench,
     check,
+    choose,
     convert,
     evaluate,
     export,
@@ -51,7 +53,9 @@ COMMANDS = (
     weights,
     convert,
     export,
+    choose,
     scale,
+    bench,
 )
 for module in COMMANDS:
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.command)

@@ -1,10 +1,18 @@
-"""`effnet scale`: a variant scaled in depth, width and resolution."""
+"""`effnet scale`: a variant scaled by numbers, by limits, or by bases searched on data."""
 
-from typing import Annotated
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effnet.cli.output import AsJson, print_json, table
+from effnet.budget.limits import Limit, parse_limits
+from effnet.cli.output import AsJson, print_json
+from effnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from effnet.nets.spec import Spec
 
 
 def command(
@@ -14,33 +22,153 @@ def command(
     depth: Annotated[float | None, typer.Option(help="Repeats over the variant's.")] = None,
     width: Annotated[float | None, typer.Option(help="Channels over the variant's.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the pictures in pixels.")] = None,
-    alpha: Annotated[float, typer.Option(help="Base of the depth.")] = 1.2,
-    beta: Annotated[float, typer.Option(help="Base of the width.")] = 1.1,
-    gamma: Annotated[float, typer.Option(help="Base of the resolution.")] = 1.15,
+    alpha: Annotated[float | None, typer.Option(help="Base of the depth. [1.2]")] = None,
+    beta: Annotated[float | None, typer.Option(help="Base of the width. [1.1]")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Base of the resolution. [1.15]")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Find the largest phi that keeps a limit, such as latency=8ms; of latency, macs, "
+            "params, size or memory, also several."
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="With --to: scale only the width, depth or resolution.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="To measure on: cpu, cuda or cuda:1.")] = "cpu",
+    runtime: Annotated[
+        str, typer.Option(help="To measure: torch, compiled, onnxruntime or openvino.")
+    ] = "torch",
+    dtype: Annotated[
+        str, typer.Option(help="To measure in: float32, bfloat16 or float16.")
+    ] = "float32",
+    batch: Annotated[int, typer.Option(help="Pictures at a time, to measure.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="Of a CPU; 0 for all cores.", min=0)] = 0,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            help="Search alpha, beta and gamma by trainings on this data.", metavar="DATA"
+        ),
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="The search's folder; an unfinished one goes on.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna's address of a search that processes share.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trainings of the search, at most.")] = None,
+    epochs: Annotated[int, typer.Option(help="Of the search's longest trainings.", min=1)] = 4,
+    sampler: Annotated[str, typer.Option(help="Of the search: grid, random or tpe.")] = "grid",
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    classes: Annotated[int, typer.Option(help="The network's outputs.", min=1)] = 1000,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file for the network, which fit and bench take like a variant."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Scale a variant and show the network that comes out."""
-    from effnet.measure.counts import count
+    """Scale a variant and show the network that comes out.
+
+    By --phi, --factor or any of --depth, --width and --resolution; or --to limits that it must
+    keep as measured on this machine. With --search the bases of phi are found first.
+    """
+    limits = parse_limits(to or ())
+    ways: dict[str, Any] = {"phi": phi, "factor": factor, "depth": depth, "width": width}
+    bases = _given(alpha=alpha, beta=beta, gamma=gamma)
+    if search is not None:
+        _refuse("--search finds the bases of phi", **ways, **bases, only=only)
+        if out is not None and not limits:
+            raise UsageError("Bases are no network yet: with --search, --out needs --to.")
+        bases = _searched(
+            search,
+            variant,
+            apart=bool(limits and as_json),
+            out=study,
+            storage=storage,
+            trials=trials,
+            epochs=epochs,
+            sampler=sampler,
+            resolution=resolution,
+            seed=seed,
+            as_json=as_json and not limits,
+        )
+        if not limits:
+            return
+    else:
+        _refuse("Without --search there is no study", study=study, storage=storage, trials=trials)
+        ways["resolution"] = resolution
+    if limits:
+        _refuse("--to finds the scaling by itself", **ways)
+        how = {"device": device, "runtime": runtime, "dtype": dtype, "batch": batch}
+        _solve(variant, limits, only, bases, classes, {**how, "threads": threads}, out, as_json)
+        return
+    _refuse("Without --to the numbers say what is scaled", only=only)
     from effnet.nets.scaling import scale
 
-    spec = scale(
+    _show(scale(variant, **ways, **bases, classes=classes), out, as_json)
+
+
+def _solve(
+    variant: str,
+    limits: tuple[Limit, ...],
+    only: str | None,
+    bases: dict[str, Any],
+    classes: int,
+    how: dict[str, Any],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from effnet.budget.solve import solve
+    from effnet.cli.solution import plain, told
+    from effnet.measure.records import Setting
+
+    solution = solve(
         variant,
-        phi=phi,
-        factor=factor,
-        depth=depth,
-        width=width,
-        resolution=resolution,
-        alpha=alpha,
-        beta=beta,
-        gamma=gamma,
+        limits,
+        setting=Setting(**how),
+        only=only,
+        classes=classes,
+        **bases,
+        tell=lambda line: typer.echo(line, err=True),
     )
-    counts = count(spec)
+    _write(solution.spec, out)
     if as_json:
-        print_json({"parameters": counts.parameters, "macs": counts.macs, "spec": spec.to_dict()})
-        return
-    columns = ["block", "repeats", "kernel", "stride", "expansion", "channels"]
-    typer.echo(
-        f"{spec.name}: {counts.parameters / 1e6:.2f} M parameters, {counts.macs / 1e9:.3f} G "
-        f"multiply-adds at {spec.resolution} px, stem {spec.stem}, head {spec.head}"
-    )
-    typer.echo(table(columns, [[str(getattr(s, name)) for name in columns] for s in spec.stages]))
+        print_json(plain(solution))
+    else:
+        typer.echo(told(solution, out))
+
+
+def _searched(data: str, variant: str, *, apart: bool, **settings: Any) -> dict[str, Any]:
+    """Return the bases found; what the search prints goes to stderr if it is to stand apart."""
+    from effnet.cli.scale_search import search_scaling
+
+    with redirect_stdout(sys.stderr) if apart else nullcontext():
+        alpha, beta, gamma = search_scaling(data, variant, **settings)
+    return {"alpha": alpha, "beta": beta, "gamma": gamma}
+
+
+def _show(spec: "Spec", out: Path | None, as_json: bool) -> None:
+    from effnet.cli.solution import network, plain_network
+
+    _write(spec, out)
+    if as_json:
+        print_json(plain_network(spec))
+    else:
+        typer.echo(network(spec))
+
+
+def _write(spec: "Spec", out: Path | None) -> None:
+    from effnet.files import write_text
+
+    if out is not None:
+        write_text(out, spec.to_json() + "\n")
+
+
+def _given(**options: float | None) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(reason: str, **options: Any) -> None:
+    words = [f"--{name}" for name, value in options.items() if value is not None]
+    if words:
+        raise UsageError(f"{reason}, so there is no use for {', '.join(words)}.")

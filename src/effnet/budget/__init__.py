@@ -1,0 +1,1 @@
+"""Networks for a budget: one chosen, or a scaling solved or searched."""

@@ -17,9 +17,17 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +46,7 @@ from effnet.data.splits import Split
 from effnet.devices import autocast, memory_kept, pick_device
 from effnet.errors import EffnetError, UsageError
 from effnet.files import atomic_path, write_text
+from effnet.measure.records import cores
 
 SIDE, PAD = 32, 4
 # In single trials of 1 to 8e-3 on 6,000 to 8,000 pictures 2 to 4e-3 was near the best for base,
@@ -69,9 +78,9 @@ class Work:
 
 
 WORK = {
-    # On two cores a picture costs all seven networks 13 ms of training together, and a test picture
-    # 3 ms: a seed takes 6 minutes, four take 23. Four seeds have intervals two thirds as wide as
-    # three of the same spread.
+    # A picture costs all seven networks 22 ms of one core together, and two threads are hardly
+    # quicker with networks so small: two runs at once train four seeds in about 23 minutes. Four
+    # seeds have intervals two thirds as wide as three of the same spread.
     "small": Work(train=12_500, test=5_000, epochs=2, batch=32, seeds=4),
     "full": Work(train=50_000, test=10_000, epochs=6, batch=512, seeds=5),
     "quick": Work(train=64, test=100, epochs=1, batch=32, seeds=2),
@@ -363,29 +372,78 @@ def options() -> argparse.Namespace:
     parsed.add_argument("--data", default="digits", help="with a test split")
     parsed.add_argument("--full", action="store_true", help="a size for one large GPU")
     parsed.add_argument("--device", default="cpu")
-    parsed.add_argument("--threads", type=int, default=2)
+    parsed.add_argument("--threads", type=int, default=1, help="of a run")
+    parsed.add_argument("--at-once", type=int, help="runs at once [one for each core of a CPU]")
     parsed.add_argument(
         "--minutes", type=float, default=math.inf, help="begin no run that would end later"
     )
     return parsed.parse_args()
 
 
+class Study:
+    """What a process needs to train the networks of a study.
+
+    Args:
+        source: of the pictures.
+        kind: key of `SIZES`.
+        work: how much is trained.
+        device: where.
+        threads: of a step on a CPU.
+    """
+
+    def __init__(self, source: str, kind: str, work: Work, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.device = pick_device(device)
+        self.pictures = open_pictures(source, work, self.device)
+        self.work = replace(work, train=len(self.pictures.train), test=len(self.pictures.test))
+        self.networks = networks_of(SIZES[kind], self.pictures.classes)
+
+    def run(self, seed: int, name: str) -> Row:
+        """Train a network once."""
+        with memory_kept() if self.device.type == "cpu" else nullcontext():
+            return trained(self.networks[name], self.pictures, self.work, seed)
+
+
+_mine: list[Study] = []
+
+
+def _begin(*how: Any) -> None:
+    _mine.append(Study(*how))
+
+
+def _run(seed: int, name: str) -> Row:
+    return _mine[0].run(seed, name)
+
+
+def run_all(wanted: Iterator[tuple[int, str]], how: tuple[Any, ...], at_once: int) -> Iterator[Row]:
+    """Yield the runs that are wanted as they end; so many go on at once, each in its process."""
+    spawned = get_context("spawn")
+    with ProcessPoolExecutor(at_once, spawned, initializer=_begin, initargs=how) as pool:
+        going: set[Future[Row]] = set()
+        for turn in wanted:
+            going.add(pool.submit(_run, *turn))
+            if len(going) == at_once:
+                ended, going = wait(going, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in ended)
+        yield from (one.result() for one in as_completed(going))
+
+
 def main() -> None:
     """Train what is missing, and write the runs, the table and the picture."""
     settings = options()
     kind = "full" if settings.full else "small"
-    work = WORK["quick" if settings.quick else kind]
     out = settings.out or RESULTS / ("scaling_study_full" if settings.full else "scaling_study")
-    seeds = settings.rounds or work.seeds
-    device = pick_device(settings.device)
-    torch.set_num_threads(settings.threads)
-    pictures = open_pictures(settings.data, work, device)
-    work = replace(work, train=len(pictures.train), test=len(pictures.test))
-    networks = networks_of(SIZES[kind], pictures.classes)
+    wanted = WORK["quick" if settings.quick else kind]
+    how = (settings.data, kind, wanted, settings.device, settings.threads)
+    study = Study(*how)
+    work, networks, seeds = study.work, study.networks, settings.rounds or wanted.seeds
     names = chosen(networks, settings.only)
     if not names:
         raise UsageError(f"--only names no network; there are {', '.join(networks)}.")
-    place = f"{machine(settings.device)}, {settings.threads} threads"
+    at_once = settings.at_once or (
+        max(1, cores() // settings.threads) if study.device.type == "cpu" else 1
+    )
+    place = f"{machine(settings.device)}, {at_once} runs at once of {settings.threads} threads"
     record: dict[str, Any] = {
         "settings": {
             **{what: value for what, value in asdict(work).items() if what != "seeds"},
@@ -397,16 +455,17 @@ def main() -> None:
     }
     json_path = out.with_suffix(".json")
     runs = record["runs"] = earlier_runs(json_path, record["settings"])
-    with memory_kept() if device.type == "cpu" else nullcontext():
-        for seed, name in left_to_do(names, seeds, runs, settings.minutes):
-            runs.append(trained(networks[name], pictures, work, seed))
-            write_text(json_path, json.dumps(record, indent=2) + "\n")
-            print(runs[-1], flush=True)
+    left = left_to_do(names, seeds, runs, settings.minutes)
+    alone = (study.run(*turn) for turn in left)
+    for row in alone if at_once == 1 else run_all(left, how, at_once):
+        runs.append(row)
+        write_text(json_path, json.dumps(record, indent=2) + "\n")
+        print(row, flush=True)
     whole = whole_seeds(names, seeds, runs)
     if not whole:
         raise UsageError("No seed has all its runs yet: run again to go on.")
     title = record["work"] = (
-        f"{work.epochs} epochs of {work.train} pictures of {pictures.classes} classes, "
+        f"{work.epochs} epochs of {work.train} pictures of {study.pictures.classes} classes, "
         f"{work.test} test pictures, seeds {', '.join(map(str, whole))}, on {place}"
     )
     rows = record["rows"] = summary([networks[name] for name in names], whole, runs)

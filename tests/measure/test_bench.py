@@ -20,7 +20,7 @@ from measure.odd_nets import HELD, Greedy, Talkative
 from nets.small import KINDS, calm_net
 
 SETTING = Setting(resolution=16, threads=1)
-QUICK: dict[str, Any] = {"name": "it", "seconds": 0.05, "least": 5}
+QUICK: dict[str, Any] = {"name": "it", "seconds": 0.05, "least": 5, "processes": 1}
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc or a shell")
 
 
@@ -44,6 +44,26 @@ def test_training_takes_gradients_and_two_moments_as_well() -> None:
     assert found.training_memory is not None
     assert 0.98 * 4 * 4 * HELD <= found.training_memory < 6 * 4 * HELD
     assert (found.latency, found.memory) == (None, None)
+
+
+@pytest.mark.slow
+def test_the_latency_is_that_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    ask = module._asked
+
+    def counted(task: dict[str, Any], *rest: Any) -> dict[str, Any]:
+        asked.append(ask(task, *rest))
+        return asked[-1]
+
+    monkeypatch.setattr(module, "_asked", counted)
+    setting = replace(SETTING, runtime="openvino")
+    found = bench(calm_net(KINDS["mbconv"]), setting, **{**QUICK, "processes": 3})
+    assert len(asked) in (3, 4, 5)
+    medians = sorted(answer["latency"]["median"] for answer in asked)
+    assert found.latency is not None
+    assert found.latency.median == medians[len(medians) // 2]
+    assert found.latency.runs == sum(answer["latency"]["runs"] for answer in asked)
+    assert found.memory == asked[0]["memory"]
 
 
 def test_what_is_known_without_running() -> None:

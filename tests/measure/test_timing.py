@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from effnet.measure import timing
 from effnet.measure.records import Timing, cores
-from effnet.measure.timing import ATTEMPTS, ROUNDS, seconds_of_others, timed
+from effnet.measure.timing import (
+    ATTEMPTS,
+    ROUNDS,
+    middle,
+    more_needed,
+    seconds_of_others,
+    timed,
+)
 
 TAKES = 0.125  # like all times here a sum of powers of two, so that sums of them are exact
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
@@ -153,3 +160,32 @@ def test_another_process_is_seen() -> None:
         used = seconds_of_others() - before
         other.kill()
     assert used > 0.2
+
+
+def of_process(median: float, noise: str = "") -> Timing:
+    return Timing(median=median, low=median, high=median, p99=median, runs=9, noise=noise)
+
+
+def test_processes_that_agree_are_enough() -> None:
+    taken = [of_process(median) for median in (1.04, 1.0, 1.08)]
+    assert [more_needed(taken[:count], 3) for count in range(4)] == [True, True, True, False]
+    assert middle(taken) == Timing(median=1.04, low=1.04, high=1.04, p99=1.04, runs=27)
+
+
+def test_a_process_that_was_unlucky_is_outvoted() -> None:
+    taken = [of_process(median) for median in (1.0, 1.4, 1.02)]
+    assert more_needed(taken, 3)
+    taken += [of_process(median) for median in (1.05, 0.8)]
+    assert not more_needed(taken, 3)
+    assert (middle(taken).median, middle(taken).noise, middle(taken).runs) == (1.02, "", 45)
+
+
+def test_processes_that_never_agree_are_in_doubt() -> None:
+    taken = [of_process(median) for median in (1.0, 1.2, 1.4, 1.6, 1.8)]
+    assert "lie 33% apart" in middle(taken).noise
+    assert "disturbed" in middle([of_process(1.0, "disturbed")]).noise
+
+
+def test_one_process_is_one_process() -> None:
+    assert more_needed([], 1)
+    assert not more_needed([of_process(1.0)], 1)

@@ -80,6 +80,8 @@ class Choice:
 def measure_variant(spec: Spec, setting: Setting, what: Collection[str]) -> Measurement:
     """Measure a network with random weights, which take as long as trained ones.
 
+    The latency is that of one process: many networks are measured, for a first sight of each.
+
     Raises:
         UsageError: there is no such runtime, or it cannot run networks so.
         ResourceError: the runtime or the device is not here, or by a rough estimate the network
@@ -92,7 +94,7 @@ def measure_variant(spec: Spec, setting: Setting, what: Collection[str]) -> Meas
             f"it should need {shown('memory', needed)} of memory, and {shown('memory', free)} are "
             "free"
         )
-    return measured(spec, setting, what)
+    return measured(spec, setting, what, processes=1)
 
 
 def training_speed(job: Job) -> Measured:

@@ -4,16 +4,16 @@ Phi is found first. As blocks are whole and channels go by eights, costs jump as
 largest phi may leave much of a budget unused. The rest is filled by more pixels and wider layers.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from effnet.budget.ledger import AIM, FULL, SPACE, TIME, Ledger, Measure, Tell
-from effnet.budget.limits import Limit, shown
+from effnet.budget.limits import Limit, parse_limits, shown
 from effnet.budget.scalings import PIXELS, Network, Scalings, last
 from effnet.errors import EffnetError, ResourceError, UsageError
-from effnet.measure.bench import bench
+from effnet.measure.bench import PROCESSES, bench
 from effnet.measure.records import Machine, Measurement, Setting
 from effnet.nets.network import fresh
 from effnet.nets.scaling import ALPHA, BETA, GAMMA
@@ -109,14 +109,17 @@ class Solution:
         }
 
 
-def measured(spec: Spec, setting: Setting, what: Collection[str]) -> Measurement:
-    """Measure a network of initial weights in a process of its own."""
-    return bench(fresh(spec, 0).eval(), setting, name=spec.name, what=what)
+def measured(
+    spec: Spec, setting: Setting, what: Collection[str], *, processes: int = PROCESSES
+) -> Measurement:
+    """Measure a network of initial weights, its latency in several processes."""
+    net = fresh(spec, 0).eval()
+    return bench(net, setting, name=spec.name, what=what, processes=processes)
 
 
 def solve(
     variant: str = "b0",
-    limits: Sequence[Limit] = (),
+    limits: str | Iterable[str | Limit] = (),
     *,
     setting: Setting | None = None,
     only: str | None = None,
@@ -141,7 +144,8 @@ def solve(
 
     Args:
         variant: key of `VARIANTS`.
-        limits: on "params", "macs", "size", "latency" and "memory", one or several.
+        limits: on "params", "macs", "size", "latency" and "memory", one or several, such as
+            "latency=8ms".
         setting: how networks are run; its resolution and channels are each network's own.
         only: scale "width", "depth" or "resolution" by itself, as in the paper's comparison.
         alpha: base of the depth, as for `scale`.
@@ -158,7 +162,7 @@ def solve(
             argument cannot be meant.
         ResourceError: a network could not be measured.
 
-    >>> solution = solve("b0", [Limit("params", 6e6)])
+    >>> solution = solve("b0", "params=6M")
     >>> solution.spec.name, solution.phi, solution.filled
     ('b0 phi=0 wider=1.06', 0.0, 'layers 6 % wider')
     """
@@ -166,7 +170,7 @@ def solve(
         raise UsageError(f"At least {SPARED + 1} measurements are needed; most is {most}.")
     scalings = Scalings(variant, only, alpha, beta, gamma, classes, convention)
     how = (setting or Setting()).settled()
-    ledger = Ledger(limits, how, measure=measure, most=most, tell=tell or _silent)
+    ledger = Ledger(parse_limits(limits), how, measure=measure, most=most, tell=tell or _silent)
     step = _largest(ledger, scalings)
     network = _settled(ledger, scalings, step)
     rows = ledger.measurements

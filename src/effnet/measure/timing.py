@@ -8,6 +8,7 @@ where not, it is taken again.
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ SHARE_OTHERS, SHARE_SPREAD = 0.05, 0.1
 """A figure is in doubt if other processes used more of the machine than the first, or the medians
 of its rounds differ by more than the second."""
 ATTEMPTS = 3
+MORE = 2
+"""Processes that are asked, too, when the first ones lie further apart than rounds may."""
 
 
 class Sample(NamedTuple):
@@ -98,6 +101,40 @@ def timed(
     every = list(chain.from_iterable(best.rounds))
     low, median, high, p99 = (float(value) for value in np.percentile(every, (25, 50, 75, 99)))
     return Timing(median=median, low=low, high=high, p99=p99, runs=len(every), noise=best.noise)
+
+
+def more_needed(taken: Sequence[Timing], processes: int) -> bool:
+    """Whether another process should time: there are too few, or they do not agree.
+
+    >>> quick, slow = (Timing(median=m, low=m, high=m, p99=m, runs=9) for m in (1.0, 1.2))
+    >>> more_needed([quick, quick], 3), more_needed([quick] * 3, 3), more_needed([quick, slow], 2)
+    (True, False, True)
+    """
+    if len(taken) < processes or processes == 1:
+        return len(taken) < processes
+    return len(taken) < processes + MORE and _spread(taken) > SHARE_SPREAD
+
+
+def middle(taken: Sequence[Timing]) -> Timing:
+    """Return the timing in the middle of those of several processes, with the runs of all.
+
+    It is in doubt if its own process was disturbed, or if those about it, the quickest and the
+    slowest of five left out, lie apart.
+    """
+    ordered = sorted(taken, key=lambda timing: timing.median)
+    spread = _spread(ordered[1:-1] if len(ordered) > MORE + 1 else ordered)
+    apart = f"processes that took it lie {spread:.0%} apart" if spread > SHARE_SPREAD else ""
+    found = ordered[len(ordered) // 2]
+    return replace(
+        found,
+        runs=sum(timing.runs for timing in taken),
+        noise="; ".join(filter(None, (found.noise, apart))),
+    )
+
+
+def _spread(taken: Sequence[Timing]) -> float:
+    medians = [timing.median for timing in taken]
+    return max(medians) / min(medians) - 1
 
 
 def seconds_of_others() -> float:

@@ -2,13 +2,24 @@
 
 import argparse
 import json
-import os
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from effnet.measure.records import Machine, versions
+
+__all__ = [
+    "RESULTS",
+    "chosen",
+    "in_turns",
+    "machine",
+    "parser",
+    "summary",
+    "table",
+    "versions",
+    "write",
+]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,28 +42,7 @@ def machine(device: str = "cpu") -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {cores} cores"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of those packages that are installed, and Python's."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return str(Machine.here())
 
 
 def chosen(names: Iterable[str], only: Sequence[str] | None) -> list[str]:

@@ -53,6 +53,7 @@ SIDE, PAD = 32, 4
 # ResNet and compound; no network has a rate of its own.
 RATE, DECAY, SMOOTHING, WARM_UP = 3e-3, 0.05, 0.1, 0.2
 CONFIDENCE = 0.95
+ELSEWHERE = "give another --out, or --fresh to replace it."
 APART = 1.06  # between points of the picture that are drawn side by side
 
 Row = dict[str, Any]
@@ -202,7 +203,11 @@ def _wait(device: torch.device) -> None:
 
 
 def earlier_runs(path: Path, settings: dict[str, Any]) -> list[Row]:
-    """Return the runs of a record with the same settings, else none, and say so."""
+    """Return the runs of a record with the same settings; none if there is no record.
+
+    Raises:
+        UsageError: a record has other settings, or is none of this study.
+    """
     if not path.exists():
         return []
     try:
@@ -211,12 +216,10 @@ def earlier_runs(path: Path, settings: dict[str, Any]) -> list[Row]:
         changed = [
             name for name in {**before, **settings} if before.get(name) != settings.get(name)
         ]
-    except (ValueError, KeyError, TypeError):
-        print(f"{path} is not a record of this study: starting over.")
-        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a record of this study: {ELSEWHERE}") from error
     if changed:
-        print(f"{path} has other settings ({', '.join(changed)}): starting over.")
-        return []
+        raise UsageError(f"{path} has other settings ({', '.join(changed)}): {ELSEWHERE}")
     print(f"{path} has {len(runs)} runs: going on from there.")
     return runs
 
@@ -371,6 +374,7 @@ def options() -> argparse.Namespace:
     parsed.set_defaults(rounds=None, out=None)
     parsed.add_argument("--data", default="digits", help="with a test split")
     parsed.add_argument("--full", action="store_true", help="a size for one large GPU")
+    parsed.add_argument("--fresh", action="store_true", help="do not go on with earlier runs")
     parsed.add_argument("--device", default="cpu")
     parsed.add_argument("--threads", type=int, default=1, help="of a run")
     parsed.add_argument("--at-once", type=int, help="runs at once [one for each core of a CPU]")
@@ -432,8 +436,10 @@ def main() -> None:
     """Train what is missing, and write the runs, the table and the picture."""
     settings = options()
     kind = "full" if settings.full else "small"
-    out = settings.out or RESULTS / ("scaling_study_full" if settings.full else "scaling_study")
-    wanted = WORK["quick" if settings.quick else kind]
+    size = "quick" if settings.quick else kind
+    suffix = "" if size == "small" else f"_{size}"
+    out = settings.out or RESULTS / f"scaling_study{suffix}"
+    wanted = WORK[size]
     how = (settings.data, kind, wanted, settings.device, settings.threads)
     study = Study(*how)
     work, networks, seeds = study.work, study.networks, settings.rounds or wanted.seeds
@@ -454,7 +460,8 @@ def main() -> None:
         }
     }
     json_path = out.with_suffix(".json")
-    runs = record["runs"] = earlier_runs(json_path, record["settings"])
+    before = [] if settings.fresh else earlier_runs(json_path, record["settings"])
+    runs = record["runs"] = before
     left = left_to_do(names, seeds, runs, settings.minutes)
     alone = (study.run(*turn) for turn in left)
     for row in alone if at_once == 1 else run_all(left, how, at_once):

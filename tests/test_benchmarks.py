@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from effnet.errors import UsageError
 from effnet.measure.counts import count
 from effnet.nets.scaling import scale
 
@@ -201,9 +202,11 @@ def test_scaling_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert scaling_study.earlier_runs(path, {"epochs": 2}) == []
     path.write_text(json.dumps({"settings": {"epochs": 2}, "runs": runs}))
     assert scaling_study.earlier_runs(path, {"epochs": 2}) == runs
-    assert scaling_study.earlier_runs(path, {"epochs": 3}) == []
+    with pytest.raises(UsageError, match=r"other settings \(epochs\)"):
+        scaling_study.earlier_runs(path, {"epochs": 3})
     path.write_text("{")
-    assert scaling_study.earlier_runs(path, {"epochs": 2}) == []
+    with pytest.raises(UsageError, match="not a record"):
+        scaling_study.earlier_runs(path, {"epochs": 2})
     names = ["base", "width", "depth"]
     left = [(0, "width"), (1, "base"), (1, "width"), (1, "depth")]
     assert list(scaling_study.left_to_do(names, 2, runs, minutes=1.0)) == left

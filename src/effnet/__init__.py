@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from effnet.budget.choose import choose
     from effnet.budget.measuring import bench
+    from effnet.budget.search import search
     from effnet.budget.solve import solve
     from effnet.data.sources import DataSet, open_data
     from effnet.errors import EffnetError
@@ -38,6 +39,7 @@ _HOMES = {
     "choose": "effnet.budget.choose",
     "open_data": "effnet.data.sources",
     "scale": "effnet.nets.scaling",
+    "search": "effnet.budget.search",
     "solve": "effnet.budget.solve",
     "variant_spec": "effnet.nets.scaling",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "load",
     "open_data",
     "scale",
+    "search",
     "solve",
     "variant_spec",
 ]

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,12 @@ from effnet.budget.ranking import Row, error_of
 from effnet.data.sources import DataSet, open_data
 from effnet.errors import DataError, ResourceError, UsageError
 from effnet.measure.counts import count
-from effnet.measure.records import Setting
+from effnet.measure.records import Measurement, Setting
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import variant_spec
+from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
+from effnet.training import batch_size
 from effnet.weights.catalog import find
 
 SPECS = {name: variant_spec(name) for name in VARIANTS}
@@ -110,7 +114,9 @@ def test_patience() -> None:
     assert all(row.measured("latency") == (row.variant in machine.seen) for row in choice.rows)
     assert choice.chosen.variant == "v2-xl"  # unmeasured, and still the best that keeps the limit
     assert "not measured" in choice.chosen.note
-    assert re.search(r"at about [\d.]+ s by its multiply-adds\. ", choice.reason)
+    assert re.search(
+        r"at about [\d.]+ s, predicted by its multiply-adds and not measured\. ", choice.reason
+    )
     eager = Abacus()
     chosen_on(eager, "macs=100G", patience=1000.0)
     assert len(eager.seen) == 28
@@ -267,9 +273,23 @@ def test_training_time() -> None:
 
 def test_a_training_that_is_far_too_long_is_not_begun() -> None:
     machine = Abacus()
-    with pytest.raises(UsageError, match=r"No variant keeps train-time 1 s on .*epochs"):
+    with pytest.raises(UsageError, match=r"No variant keeps train-time 1 s of steps on .*epochs"):
         chosen_on(machine, "train-time=1s", judged_by(6), epochs=10_000)
     assert len(machine.trained) <= 4
+
+
+def test_a_training_that_takes_too_long_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_size, "SECONDS_A_BATCH", 0.01)  # its process is still starting
+    with pytest.raises(ResourceError, match=r"b0: .* too long, more than 0\.01 s"):
+        choose(judged_by(6), limits="train-time=1h", variants=["b0"], measure=Abacus().measure)
+
+
+def test_training_time_is_said_to_be_that_of_the_steps() -> None:
+    lines: list[str] = []
+    limits = "train-time=1h"
+    choice = chosen_on(Abacus(), limits, judged_by(6), variants=["b0"], tell=lines.append)
+    assert "alone keeps train-time 60 min of steps on" in choice.reason
+    assert re.search(r"train-time [\d.]+ \w+ of steps", lines[-1])
 
 
 def test_what_cannot_be_measured_is_not_chosen() -> None:
@@ -278,6 +298,46 @@ def test_what_cannot_be_measured_is_not_chosen() -> None:
     assert row_of(choice, "v2-b0").amounts.keys() == {"macs", "params", "size"}
     assert choice.chosen.variant != "v2-b0"
     assert chosen_on(Abacus(), "latency=11ms").chosen.variant == "v2-b0"
+
+
+def test_a_choice_by_a_disturbed_figure_is_looked_at_again() -> None:
+    best = chosen_on(Abacus(), "latency=11ms").chosen.variant
+    once = Abacus(disturbed={best: 1})
+    seconds = once.latency(SPECS[best])
+    lines: list[str] = []
+    choice = chosen_on(once, f"latency={1.6 * seconds}s", variants=[best], tell=lines.append)
+    assert (once.seen, choice.chosen.noise) == ([best, best], "")
+    assert choice.chosen.amounts["latency"] == seconds
+    assert "shaken" in lines[0]
+    assert "measured again" in lines[1]
+
+    always = Abacus(disturbed={best: 9})
+    choice = chosen_on(always, f"latency={1.6 * seconds}s", variants=[best])
+    assert always.seen == [best, best]
+    assert "measured (in doubt: shaken)" in choice.reason
+    assert sentences(choice.reason) == 2
+    assert choice.to_dict()["rows"][0]["noise"] == "shaken"
+
+
+def test_one_that_is_slower_when_looked_at_again_is_not_chosen() -> None:
+    """The first figure was within the limit, the second is not."""
+    machine = Abacus()
+    start, limit = machine.latency(SPECS["b1"]), "latency=1s"
+
+    def measure(spec: Spec, setting: Setting, what: Collection[str]) -> Measurement:
+        found = machine.measure(spec, setting, what)
+        first = machine.seen.count(spec.name) == 1
+        if spec.name != "b1" or found.latency is None:
+            return found
+        noisy = replace(
+            found.latency, median=start if first else 2.0, noise="shaken" if first else ""
+        )
+        return replace(found, latency=noisy)
+
+    choice = choose(limits=limit, variants=["b0", "b1"], measure=measure)
+    assert choice.chosen.variant == "b0"
+    assert row_of(choice, "b1").broken == ("latency 2 s",)
+    assert machine.seen.count("b0") == 1
 
 
 def test_where_nothing_can_be_measured_the_reason_is_told() -> None:
@@ -296,6 +356,20 @@ def test_nothing_keeps_the_limits() -> None:
     assert f"{times:.3g} times" in told
     assert "effnet scale --to latency=2ms,params=50M" in told
     assert len(machine.seen) < 8
+
+
+@pytest.mark.parametrize(
+    ("limit", "options"),
+    [
+        ("latency=0.6ms", " --runtime openvino --batch 4 --threads 97 --classes 3"),
+        ("params=1M", " --classes 3"),
+    ],
+)
+def test_the_remedy_is_for_the_same_question(limit: str, options: str) -> None:
+    setting = Setting(runtime="openvino", batch=4, threads=97)
+    with pytest.raises(UsageError) as caught:
+        chosen_on(Abacus(), limit, judged_by(6), setting=setting)
+    assert str(caught.value).endswith(f"effnet scale --to {limit}{options}")
 
 
 def test_the_reason_without_data() -> None:

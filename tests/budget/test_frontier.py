@@ -95,6 +95,18 @@ def test_without_a_measurement_multiply_adds_are_drawn() -> None:
     assert "not measured" not in str(figure.axes[0].get_legend().get_texts())  # type: ignore[union-attr]
 
 
+def test_the_chosen_is_drawn_even_if_it_has_no_latency() -> None:
+    machine = Abacus(fails=["edge-s"])
+    choice = choose(limits="params=6M", measure=machine.measure)
+    assert choice.chosen.variant == "edge-s"
+    assert "latency" not in choice.chosen.amounts
+    assert machine.seen
+    axes = draw(choice).axes[0]
+    assert "multiply-adds" in axes.get_xlabel()
+    (star,) = (line for line in axes.lines if line.get_marker() == "*")
+    assert star.get_ydata()[0] == choice.chosen.top1  # type: ignore[index]
+
+
 @pytest.mark.parametrize("most", [0.01, 1.0])
 def test_hardly_any_names_overlap(most: float) -> None:
     figure = draw(on_abacus(most=most))

@@ -133,6 +133,11 @@ def test_every_example_is_one(quantity: str) -> None:
     assert QUANTITIES[quantity].example in str(limit).replace(" ", "")
 
 
+def test_training_time_is_that_of_the_steps() -> None:
+    assert "steps" in QUANTITIES["train-time"].help
+    assert str(Limit("train-time", 1680)) == "train-time 28 min of steps"
+
+
 def test_a_limit_is_kept_up_to_itself() -> None:
     limit = Limit("latency", 0.01)
     assert limit.kept(0.01)

@@ -5,10 +5,13 @@ import math
 import os
 import re
 import signal
+import sqlite3
 import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
@@ -331,6 +334,72 @@ def test_a_point_whose_processes_die_is_given_up(
     assert (result.rows[-1].alpha, result.rows[-1].accuracy) == (bases(depth, width).alpha, None)
 
 
+class Waited(Exception):
+    """The search would wait for another process."""
+
+
+def told_of_waiting(line: str) -> None:
+    if line.startswith("Waiting"):
+        raise Waited
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_trial_whose_process_died_before_a_sign_of_life(
+    data: DataSet, tmp_path: Path, trained: list[str], dead: bool
+) -> None:
+    search(data, out=tmp_path, trials=1, epochs=1)
+    file = tmp_path / "study.db"
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{file}")
+    point = first_points("grid", 2, 0)[1]
+    study.enqueue_trial(dict(zip(("depth", "width"), point, strict=True)), {"shares": point})
+    study.ask()  # as a process that dies at once
+    if dead:
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute(
+                "UPDATE trials SET datetime_start = '2020-01-01 00:00:00.000000' "
+                "WHERE state = 'RUNNING'"
+            )
+    waits: AbstractContextManager[Any] = nullcontext() if dead else pytest.raises(Waited)
+    with waits:
+        result = search(data, out=tmp_path, trials=2, epochs=1, tell=told_of_waiting)
+        assert [row.state for row in result.rows] == ["complete"] * 2
+    assert len(trained) == 1 + dead
+
+
+@pytest.mark.parametrize("when", ["in a trial", "between trials"])
+def test_a_storage_that_fails_on_the_way_is_told(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    database = tmp_path / "study.db"
+
+    def accuracy(spec: Spec, epoch: int) -> float:
+        if PAPERS not in spec.name and when == "in a trial":
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("ALTER TABLE trial_intermediate_values RENAME TO lost")
+        return 0.5
+
+    pretending(monkeypatch, accuracy)
+    if when == "between trials":
+        error = sqlite3.OperationalError("disk I/O error")
+        monkeypatch.setattr(studying, "_due", partial(raising, error))
+    with pytest.raises(ResourceError, match=r"storage failed: .*; what is done") as caught:
+        search(data, out=tmp_path, trials=3, epochs=1)
+    assert "\n" not in str(caught.value)
+    if when == "in a trial":
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("ALTER TABLE lost RENAME TO trial_intermediate_values")
+    monkeypatch.undo()
+    monkeypatch.setattr(studying, "GRACE", 1)  # the trial could not be ended there
+    trained = pretending(monkeypatch, wide_is_good)
+    rows = search(data, out=tmp_path, trials=3, epochs=1).rows
+    assert [row.state for row in rows] == ["complete"] * 3
+    assert len(trained) == (2 if when == "in a trial" else 3)
+
+
+def raising(error: Exception, *_: Any) -> None:
+    raise error
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -500,17 +569,28 @@ def test_overlapping_intervals_are_undecided(
 # Real processes, real trainings.
 
 
-def join_in(out: Path) -> None:
-    """Take part in a search with trials that last and are logged, and say how many are done."""
-    studying.HEARTBEAT, studying.GRACE, studying.PAUSE = 1, 2, 0.1
+def begun(out: Path) -> list[tuple[int, str]]:
+    """The process and the network of each training."""
+    log = out / "log"
+    words = log.read_text().splitlines() if log.exists() else []
+    return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in words]
+
+
+def join_in(out: Path, victim: bool) -> None:
+    """Take part in a search with trials that are logged, and say how many are done.
+
+    A trial lasts until both processes have begun one, the victim's for ever.
+    """
+    studying.HEARTBEAT, studying.GRACE, studying.PAUSE = 1, 12, 0.1
 
     def pretend(
         spec: Spec, data: DataSet, recipe: Recipe, folder: Path, after_epoch: Any, tell: Any
     ) -> None:
         with (out / "log").open("a") as log:
             log.write(f"{os.getpid()} {spec.name}\n")
+        while victim or len({pid for pid, _ in begun(out)}) < 2:
+            time.sleep(0.05)
         for epoch in range(1, recipe.epochs + 1):
-            time.sleep(0.3)
             after_epoch(epoch, 0.5)
 
     searching.train_short = pretend
@@ -522,16 +602,12 @@ def join_in(out: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("fork" not in get_all_start_methods(), reason="no processes by forking")
 def test_processes_share_the_trials_and_one_may_die(tmp_path: Path) -> None:
-    victim, survivor = (get_context("fork").Process(target=join_in, args=[tmp_path]) for _ in "12")
-
-    def lines() -> list[tuple[int, str]]:
-        log = tmp_path / "log"
-        words = log.read_text().splitlines() if log.exists() else []
-        return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in words]
+    victim, survivor = (
+        get_context("fork").Process(target=join_in, args=[tmp_path, dies]) for dies in (True, False)
+    )
 
     def both_at_work() -> bool:
-        pids = [pid for pid, _ in lines()]
-        return set(pids) == {victim.pid, survivor.pid} and pids[-1] == victim.pid
+        return {pid for pid, _ in begun(tmp_path)} == {victim.pid, survivor.pid}
 
     victim.start()
     survivor.start()
@@ -544,9 +620,9 @@ def test_processes_share_the_trials_and_one_may_die(tmp_path: Path) -> None:
         victim.kill()
         survivor.kill()
     assert (tmp_path / str(survivor.pid)).read_text() == "4"
-    tries = Counter(name for _, name in lines())
+    tries = Counter(name for _, name in begun(tmp_path))
     assert len(tries) == 4
-    broken_off = [name for pid, name in lines() if pid == victim.pid][-1]
+    (broken_off,) = (name for pid, name in begun(tmp_path) if pid == victim.pid)
     assert tries - Counter(set(tries)) == Counter([broken_off])
 
 

@@ -15,6 +15,8 @@ from effnet.errors import ResourceError
 
 RED = (214, 39, 40)
 """matplotlib's "tab:red"."""
+ROOM = (242, 242, 242)
+"""Of where gamma is at least 1: a white of 0.95."""
 
 
 def row(trial: int, state: str, accuracy: float | None) -> Row:
@@ -47,15 +49,29 @@ def drawn(found: SearchResult, path: Path) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"))
 
 
-def has(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> bool:
-    return bool((picture == colour).all(axis=2).any())
+def where(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
+    return np.asarray((picture == colour).all(axis=2))
 
 
 def test_best_is_marked_where_there_is_one(tmp_path: Path) -> None:
+    def reds(name: str, *rows: Row) -> NDArray[np.bool_]:
+        return where(drawn(result(*rows), tmp_path / name), RED)
+
     stopped = (row(0, "pruned", 0.4), row(2, "pruned", 0.3))
-    assert not has(drawn(result(*stopped), tmp_path / "a.png"), RED)
-    assert has(drawn(result(row(5, "complete", 0.5), *stopped), tmp_path / "b.png"), RED)
-    assert has(drawn(result(*stopped, row(5, "failed", None)), tmp_path / "c.png"), RED)
+    assert not reds("a.png", *stopped).any()
+    one, other = row(5, "complete", 0.5), row(6, "complete", 0.5)
+    assert reds("b.png", one, other, *stopped).any()
+    assert (reds("b.png", one, other, *stopped) != reds("c.png", other, one, *stopped)).any()
+
+
+def test_failed_trials_are_crossed(tmp_path: Path) -> None:
+    def reds(name: str, *rows: Row) -> int:
+        return int(where(drawn(result(*rows), tmp_path / name), RED).sum())
+
+    complete, failed = row(5, "complete", 0.5), row(6, "failed", None)
+    ring, cross = reds("a.png", complete), reds("b.png", row(0, "pruned", 0.4), failed)
+    assert reds("c.png", complete, failed) > max(ring, cross) > 0
+    assert cross > 0
 
 
 def test_accuracy_is_seen(tmp_path: Path) -> None:
@@ -66,7 +82,9 @@ def test_accuracy_is_seen(tmp_path: Path) -> None:
 
 
 def test_nothing_done_yet_is_a_picture_too(tmp_path: Path) -> None:
-    assert drawn(result(), tmp_path / "a.png").std() > 0
+    empty = drawn(result(), tmp_path / "a.png")
+    assert where(empty, ROOM).sum() > 10_000
+    assert not where(empty, RED).any()
 
 
 def test_unwritable_path_is_told(tmp_path: Path) -> None:

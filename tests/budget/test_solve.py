@@ -346,3 +346,10 @@ def test_a_solution_builds_and_says_itself_in_json() -> None:
     assert EfficientNet(solution.spec).spec == solution.spec
     assert len(told) == len(solution.measurements)
     assert all(line.startswith(f"{n}: lite0 phi=") for n, line in enumerate(told, start=1))
+
+
+def test_a_counted_limit_may_be_impossible_beside_a_measured_one() -> None:
+    mill = Mill()
+    with pytest.raises(UsageError, match=r"No scaling keeps params 0.01 k: .* takes params"):
+        solve("b0", [Limit("latency", 0.01), Limit("params", 10)], measure=mill)
+    assert mill.taken == []

@@ -78,11 +78,11 @@ def test_words_that_mean_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("gone.json", None, "There is no file"),
+        ("gone.json", None, "Cannot read"),
         ("bad.json", "{", "is not JSON"),
         ("list.json", "[1]", "not an object"),
         ("other.json", '{"name": "x"}', "it lacks"),
-        ("gone.onnx", None, "There is no file"),
+        ("gone.onnx", None, "Cannot read"),
         ("bad.onnx", "nonsense", "is damaged"),
         ("model.safetensors", "nonsense", "model.safetensors"),
     ],

@@ -1,14 +1,19 @@
 """`effnet bench`: what it measures, what it says of it, and what it refuses."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import tiny
+from effnet.errors import ResourceError, UsageError
+from effnet.measure import bench as measuring
 from effnet.measure import roofline
 from effnet.measure.counts import count
 from effnet.measure.modules import count_module
@@ -137,12 +142,82 @@ def test_by_block(
     result = run("bench", spec_file, *options, *words)
     assert result.code == 0, result.err
     assert all(Image.open(path).format == "PNG" for path in drawn.values())
-    table = result.out.partition("tiny by block:\n")[2].splitlines()
-    assert [line.split()[0] for line in table[1:4]] == ["stem", "0.0", "1.0"]
-    printed = json.loads(run("bench", spec_file, *options, "--json").out)
-    blocks = printed["blocks"]["tiny"]
-    assert sum(block["macs"] for block in blocks) == count(tiny.SPEC).macs
-    assert all(block["seconds"] > 0 for block in blocks)
+    heading = "Blocks of tiny on torch: float32, batch 1, 16 px, run eagerly:\n"
+    head, *table = result.out.partition(heading)[2].splitlines()
+    assert head.endswith("% of roof")
+    assert [line.split()[0] for line in table[:3]] == ["stem", "0.0", "1.0"]
+    assert "GB/s" in table[-1]
+    [printed] = json.loads(run("bench", spec_file, *options, *words, "--json").out)["blocks"]
+    assert (printed["model"], printed["setting"]["runtime"]) == ("tiny", "torch")
+    assert min(printed["limits"].values()) > 0
+    assert sum(block["macs"] for block in printed["blocks"]) == count(tiny.SPEC).macs
+    assert all(block["seconds"] > 0 for block in printed["blocks"])
+
+
+def test_blocks_of_several_and_a_neighbour(
+    run: Run, asked: list[Setting], spec_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = itertools.count(step=10**6)
+    monkeypatch.setattr("effnet.measure.timing.seconds_of_others", lambda: next(used))
+    words = ("bench", spec_file, spec_file, "--batch", "2,1", "--by", "block", "--seconds", 0)
+    result = run(*words)
+    assert result.out.count("Blocks of tiny on torch: float32, batch 2, 16 px") == 2
+    assert result.out.count("* in doubt: other processes used") == 2
+    assert "% of roof" not in result.out
+    printed = json.loads(run(*words, "--json").out)["blocks"]
+    assert [each["setting"]["batch"] for each in printed] == [2, 2]
+    assert all("other processes used" in each["noise"] for each in printed)
+    assert "limits" not in printed[0]
+
+
+def test_a_picture_that_cannot_be_written_loses_no_figures(
+    run: Run, asked: list[Setting], spec_file: Path
+) -> None:
+    words = ("--by", "block", "--seconds", 0, "--picture", spec_file / "a.png")
+    result = run("bench", spec_file, *words)
+    assert result.code != 0
+    assert "classifier" in result.out
+
+
+def test_one_error_loses_no_other_figures(
+    run: Run, asked: list[Setting], spec_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up = measuring.bench
+
+    def bench(net: Any, setting: Setting, **rest: Any) -> Measurement:
+        if setting.batch in (2, 3):
+            raise (ResourceError if setting.batch == 2 else UsageError)("tiny on torch: too many")
+        return made_up(net, setting, **rest)
+
+    monkeypatch.setattr(measuring, "bench", bench)
+    result = run("bench", spec_file, "--batch", "1,2,3,4")
+    assert result.code == ResourceError.exit_code
+    rows = result.out.splitlines()[3:5]
+    assert [row.split()[3] for row in rows] == ["1", "4"]
+    assert result.err.count("Error: tiny on torch: too many\n") == 2
+    result = run("bench", spec_file, "--batch", "1,2", "--json")
+    printed = json.loads(result.out)
+    assert len(printed["measurements"]) == 1
+    [error] = printed["errors"]
+    assert (error["setting"]["batch"], error["message"]) == (2, "too many")
+    assert result.code == error["exit_code"] == ResourceError.exit_code
+    result = run("bench", spec_file, "--batch", "3,2")
+    assert (result.code, result.out) == (UsageError.exit_code, "")
+    assert result.err.count("Error: ") == 2
+
+
+def test_the_size_of_a_model_file(run: Run, asked: list[Setting], model_file: Path) -> None:
+    words = ("bench", model_file, "--runtime", "torch,openvino", "--json")
+    sizes = [found["size"] for found in json.loads(run(*words).out)["measurements"]]
+    assert sizes == [model_file.stat().st_size, 45_600_000]
+
+
+def test_a_file_that_takes_no_square_pictures(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "last.onnx"
+    torch.onnx.export(nn.ReLU(), (torch.zeros(1, 32, 32, 3),), str(file), verbose=False)
+    result = run("bench", file)
+    assert (result.code, result.out) == (2, "")
+    assert "(batch, channels, side, side); last.onnx takes (1, 32, 32, 3)" in result.err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`effnet choose`."""
 
+import inspect
 import json
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from PIL import Image
 import tiny
 from budget.abacus import Abacus
 from effnet.budget import choose as choosing
+from effnet.cli.choose import command
 from effnet.nets.variants import VARIANTS
 
 Run = Callable[..., Any]
@@ -94,6 +96,36 @@ def test_what_is_impossible(run: Run, machine: Abacus, tmp_path: Path) -> None:
     assert run("choose", "--latency", "10").code == 2
     assert run("choose", "--latency", "10ms", "--variants", "b00").code == 2
     assert run("choose", "nowhere", "--latency", "10ms").code == 3
+
+
+def test_a_disturbed_figure_is_marked(run: Run, machine: Abacus) -> None:
+    machine.disturbed["b0"] = 2
+    lines = run("choose", "--latency", "1s", "--variants", "b0,b1").out.splitlines()
+    assert " ms?" in next(line for line in lines if " b0 " in line)
+    assert "?" not in next(line for line in lines if " b1 " in line)
+    assert "?: b0 is in doubt: shaken" in lines
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_picture_that_cannot_be_written_loses_nothing(
+    run: Run, machine: Abacus, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    picture = tmp_path / "file" / "frontier.png"
+    result = run("choose", "--latency", "11ms", "--plot", picture, *form)
+    assert result.code == 5
+    if form:
+        printed = json.loads(result.out)
+        assert (printed["chosen"], printed["picture"]) == ("v2-b0", str(picture))
+    else:
+        assert "v2-b0 is chosen" in result.out
+        assert "Picture" not in result.out
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    given = inspect.signature(command).parameters
+    assert given["recipe"].default == choosing.DEFAULT_RECIPE
+    assert given["patience"].default == choosing.PATIENCE
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def accuracies(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def searched(folder: Path, out: Path | None, **changes: Any) -> tuple[float, float, float]:
     options: dict[str, Any] = {
         **{"out": out, "storage": None, "trials": 3, "epochs": 2, "sampler": "grid"},
-        **{"resolution": 32, "seed": 0, "as_json": False},
+        **{"resolution": 32, "seed": 0, "settings": {}, "as_json": False},
     }
     return search_scaling(str(folder), "b0", **{**options, **changes})
 

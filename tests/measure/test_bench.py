@@ -1,7 +1,6 @@
 """Measurements in a process of their own: what they hold, and what happens when that fails."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -14,7 +13,8 @@ from torch import nn
 from effnet.errors import ModelFileError, ResourceError, UsageError
 from effnet.measure import bench as module
 from effnet.measure.bench import bench
-from effnet.measure.records import Setting
+from effnet.measure.model_files import look_into
+from effnet.measure.records import Setting, cores
 from effnet.measure.runtimes import write
 from measure.odd_nets import HELD, Greedy, Talkative
 from nets.small import KINDS, calm_net
@@ -71,7 +71,7 @@ def test_what_is_known_without_running() -> None:
     found = bench(net, replace(SETTING, threads=0, batch=2), what=[], **QUICK)
     assert found.parameters == sum(weight.numel() for weight in net.parameters())
     assert found.size == sum(tensor.nbytes for tensor in net.state_dict().values())
-    assert found.setting == replace(SETTING, threads=len(os.sched_getaffinity(0)), batch=2)
+    assert found.setting == replace(SETTING, threads=cores(), batch=2)
     single = bench(net, SETTING, what=[], **QUICK)
     assert (found.macs, found.activations) == (single.macs, single.activations)
     assert "torch" in found.machine.versions
@@ -91,6 +91,34 @@ def test_a_file(tmp_path: Path) -> None:
     file.with_suffix(".bin").unlink()
     with pytest.raises(ModelFileError, match=r"model\.bin, which is not beside it"):
         bench(file, setting, **QUICK)
+
+
+def test_an_exception_is_told_itself(tmp_path: Path) -> None:
+    file = tmp_path / "model.xml"
+    file.write_text("<net/>")
+    setting = asdict(replace(SETTING, runtime="openvino"))
+    task = {
+        **{"setting": setting, "file": str(file), "training": False, "timing": None},
+        **{"small_setting": setting, "small_file": str(file)},
+    }
+    for net, kind in ((file, ModelFileError), (nn.ReLU(), ResourceError)):
+        with pytest.raises(kind, match=r"^openvino cannot run it: RuntimeError: .*[^:]$"):
+            module._asked(task, net, "it")
+
+
+def test_a_ready_file_needs_no_package_that_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = replace(SETTING, runtime="onnxruntime")
+    file = write(calm_net(KINDS["mbconv"]), setting, tmp_path)
+    known = look_into(file)
+    monkeypatch.setattr("effnet.extras.installed", lambda name: name not in ("onnx", "onnxscript"))
+    assert look_into(file) == known
+    found = bench(file, setting, **QUICK)
+    assert found.size == known.size
+    assert found.latency is not None
+    with pytest.raises(ResourceError, match="onnx is needed"):
+        bench(nn.Conv2d(3, 4, 3), setting, **QUICK)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
@@ -142,7 +170,10 @@ def instead(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
         ("echo first >&2; echo 'the last words' >&2; exit 3", "cannot run it: the last words"),
         ("exit 3", "its process ended with 3"),
         ("echo words >&2; kill -9 $$", "its process ended with -9"),
-        ("exec sleep 60", "no answer on it within 0 seconds"),
+        (
+            "exec sleep 60",
+            "0 seconds; it was asked for runs with batch 1, 16 px",
+        ),
     ],
 )
 def test_a_process_that_gives_no_answer(

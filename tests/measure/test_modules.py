@@ -116,3 +116,17 @@ def test_the_module_is_left_as_it_was(make: Callable[[], nn.Module]) -> None:
 def test_an_input_that_does_not_fit() -> None:
     with pytest.raises(UsageError, match=r"Conv2d does not take an input of the shape \(1, 4, 8"):
         count_module(nn.Conv2d(3, 4, 1), (1, 4, 8, 8))
+
+
+class Fussy(nn.Module):
+    """Takes one size only, and says so in its own way."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[-1] == 32
+        return x
+
+
+def test_whatever_a_module_raises_is_told_with_the_shape() -> None:
+    with pytest.raises(UsageError, match=r"shape \(1, 3, 8, 8\): AssertionError"):
+        count_module(Fussy(), (1, 3, 8, 8))
+    assert count_module(Fussy(), (1, 3, 32, 32)).parameters == 0

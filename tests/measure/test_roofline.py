@@ -12,7 +12,7 @@ from effnet.errors import ResourceError, UsageError
 from effnet.measure import roofline
 from effnet.measure.blocks import Block
 from effnet.measure.records import Setting
-from effnet.measure.roofline import Limits, attainable, machine_limits
+from effnet.measure.roofline import Limits, attainable, machine_limits, reached
 
 LIMITS = Limits(gflops=100.0, gigabytes_per_second=20.0)
 
@@ -104,3 +104,9 @@ def test_devices_that_are_not_there() -> None:
         machine_limits(Setting(device="abacus"))
     with pytest.raises(ResourceError):
         machine_limits(Setting(device="cuda:99"))
+
+
+def test_what_is_reached_of_the_roof() -> None:
+    # 2 * 10^9 operations in a second, where 40 * 10^9 could be
+    assert reached(block(10**9, 10**9), LIMITS) == pytest.approx(5.0)
+    assert reached(block(0, 10**9), LIMITS) == 0.0

@@ -174,6 +174,14 @@ def test_a_file_that_takes_no_pictures(runtime: str, tmp_path: Path) -> None:
         named(runtime).load(path, replace(SETTING, runtime=runtime))
 
 
+@pytest.mark.parametrize("runtime", FILES)
+def test_a_file_that_takes_no_square_pictures(runtime: str, tmp_path: Path) -> None:
+    path = tmp_path / "wide.onnx"
+    torch.onnx.export(nn.ReLU(), (torch.zeros(1, 3, 32, 48),), str(path), verbose=False)
+    with pytest.raises(UsageError, match=r"square pictures .* takes \(1, 3, 32, 48\)"):
+        named(runtime).load(path, replace(SETTING, runtime=runtime))
+
+
 class Unwritable(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.linalg.eigvals(x)

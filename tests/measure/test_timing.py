@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,12 @@ from effnet.measure.records import Timing, cores
 from effnet.measure.timing import (
     ATTEMPTS,
     ROUNDS,
+    SLOW,
     middle,
     more_needed,
     seconds_of_others,
     timed,
+    watched,
 )
 
 TAKES = 0.125  # like all times here a sum of powers of two, so that sums of them are exact
@@ -86,6 +88,15 @@ def test_slow_work_is_repeated_as_often_as_asked() -> None:
     work = Work(repeat(32.0))
     assert work.timed(seconds=1.0, least=12).runs == 3 * ROUNDS
     assert work.runs == 1 + 3 * ROUNDS
+
+
+def test_slow_work_is_not_measured_again() -> None:
+    work = Work(repeat(2 * SLOW))
+    found = work.timed(lambda: work.now * cores(), seconds=1.0)
+    assert used(found) == pytest.approx(cores(), abs=0.06)
+    assert work.runs == 1 + found.runs == 1 + 10
+    assert not more_needed([found], 3)
+    assert more_needed([of_process(SLOW / 2)], 3)
 
 
 def test_busy_neighbours_are_told_and_waited_for() -> None:
@@ -189,3 +200,13 @@ def test_processes_that_never_agree_are_in_doubt() -> None:
 def test_one_process_is_one_process() -> None:
     assert more_needed([], 1)
     assert not more_needed([of_process(1.0)], 1)
+
+
+def test_what_others_do_while_work_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for step, told in ((0, ""), (10**6, "other processes used")):
+        readings = count(step=step)
+        monkeypatch.setattr(timing, "seconds_of_others", lambda readings=readings: next(readings))
+        done, noise = watched(lambda: "done")
+        assert done == "done"
+        assert noise.startswith(told)
+        assert bool(noise) == bool(told)

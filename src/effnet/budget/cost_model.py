@@ -1,6 +1,7 @@
 """Measured costs of networks that were not measured yet, estimated from those that were."""
 
 from collections.abc import Mapping
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +46,10 @@ class CostModel:
         self._rests: NDArray[np.float64] = np.zeros(1)
 
     def learn(self, spec: Spec, cost: float) -> None:
-        """Take in a measured cost, above 0; those of one network are averaged."""
+        """Take in a measured cost, above 0; of those of one network the middle one counts."""
         self._costs.setdefault(self._counts(spec), []).append(cost)
         counts = np.array(list(self._costs))
-        costs = np.array([np.mean(values) for values in self._costs.values()])
+        costs = np.array([median_low(values) for values in self._costs.values()])
         self._factors = _fitted(counts * self._prior, costs) * self._prior
         fitted = counts @ self._factors
         order = np.argsort(fitted)

@@ -72,11 +72,12 @@ def frontier_picture(choice: Choice, path: str | Path) -> Path:
 def draw(choice: Choice) -> Figure:
     """Draw published accuracy against cost, with the chosen variant and the limit marked.
 
-    The cost is the latency where any was measured, else the multiply-adds. Variants that break a
-    limit are faint, those whose latency is only predicted are hollow; the line joins the most
-    accurate of the measured at each cost.
+    The cost is the latency where any was measured and the chosen variant has one, else the
+    multiply-adds. Variants that break a limit are faint, those whose latency is only predicted are
+    hollow; the line joins the most accurate of the measured at each cost.
     """
-    cost = "latency" if any(row.measured("latency") for row in choice.rows) else "macs"
+    timed = "latency" in choice.chosen.amounts
+    cost = "latency" if timed and any(row.measured("latency") for row in choice.rows) else "macs"
     rows = [row for row in choice.rows if cost in row.amounts]
     factor, label = AXES[cost]
     points = {row.variant: (factor * row.amounts[cost], row.top1) for row in rows}

@@ -27,12 +27,14 @@ class Quantity:
         example: of an amount.
         units: what each unit stands for, in the unit that the amount is kept in.
         rungs: from which amount on each unit is shown, rising.
+        of: what an amount is of, where the name of the quantity promises more.
     """
 
     help: str
     example: str
     units: Mapping[str, float]
     rungs: tuple[tuple[float, str], ...]
+    of: str = ""
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -48,7 +50,11 @@ QUANTITIES: Mapping[str, Quantity] = {
         "most bytes that a run takes", "2GB", _BYTES, ((0, "kB"), (1e5, "MB"), (1e9, "GB"))
     ),
     "train-time": Quantity(
-        "time of the whole training", "30m", _LONG, ((0, "s"), (120, "min"), (7200, "h"))
+        "time of the training's steps",
+        "30m",
+        _LONG,
+        ((0, "s"), (120, "min"), (7200, "h")),
+        of=" of steps",
     ),
 }
 """Kept in: seconds, multiply-adds, numbers, bytes, bytes, seconds."""
@@ -79,7 +85,7 @@ class Limit:
         >>> str(Limit("latency", 0.01))
         'latency 10 ms'
         """
-        return f"{self.quantity} {shown(self.quantity, self.most)}"
+        return told(self.quantity, self.most)
 
 
 def parse_limits(words: str | Iterable[str | Limit]) -> tuple[Limit, ...]:
@@ -162,6 +168,15 @@ def shown(quantity: str, value: float) -> str:
     unit = unit or rule.rungs[0][1]
     amount = value / rule.units[unit]
     return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:.0f} {unit}"
+
+
+def told(quantity: str, value: float, *, about: bool = False) -> str:
+    """Return an amount in words with its quantity before it.
+
+    >>> told("latency", 0.00782), told("train-time", 1680, about=True)
+    ('latency 7.82 ms', 'train-time about 28 min of steps')
+    """
+    return f"{quantity} {'about ' * about}{shown(quantity, value)}{QUANTITIES[quantity].of}"
 
 
 def _known(name: str, where: str) -> str:

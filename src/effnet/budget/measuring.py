@@ -52,4 +52,5 @@ def bench(
         threads=threads,
     )
     quantities = ("latency", "memory", *(["training_memory"] if training else []))
-    return measure.bench(subject.net, setting, name=subject.name, what=quantities, seconds=seconds)
+    found = measure.bench(subject.net, setting, name=subject.name, what=quantities, seconds=seconds)
+    return subject.with_size(found)

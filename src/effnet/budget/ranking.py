@@ -30,6 +30,7 @@ class Row:
         predicted: quantities whose amount is a prediction, not a measurement.
         broken: which limits it breaks, or is not known to keep, in words; empty if it keeps all.
         note: why something was not measured; empty if everything was.
+        noise: why its latency is in doubt; empty if it was measured on a quiet machine, or not.
     """
 
     variant: str
@@ -41,6 +42,7 @@ class Row:
     predicted: frozenset[str]
     broken: tuple[str, ...]
     note: str
+    noise: str = ""
 
     @property
     def kept(self) -> bool:

@@ -8,6 +8,12 @@ from effnet.budget.limits import COUNTED, Limit, shown
 from effnet.budget.ranking import Row, cost_of
 from effnet.budget.survey import BASES, Candidate
 from effnet.measure.records import Machine, Setting
+from effnet.nets.spec import Spec
+
+OPTIONS = ("runtime", "device", "dtype", "batch", "threads")
+"""What a command can be told of a setting."""
+USUAL_CLASSES = 1000
+"""Outputs of a network where a command is not told."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,15 @@ class Question:
             f"batch {setting.batch}" if setting.batch != usual.batch else "",
         ]
         return " on " + ", ".join(word for word in words if word)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of a command that measures in this setting, where they are not the usual."""
+        usual = Setting().settled()
+        values = {name: getattr(self.setting, name) for name in OPTIONS}
+        return [
+            f"--{name} {value}" for name, value in values.items() if value != getattr(usual, name)
+        ]
 
     @property
     def limits_there(self) -> str:
@@ -77,7 +92,7 @@ def nothing_kept(candidates: Sequence[Candidate], question: Question) -> str:
         return f"{asked} {nearest.variant}: {nearest.problem}."
     return (
         f"{asked} {nearest.variant} comes nearest: {nearest.told(worst.quantity)}, "
-        f"{times:.3g} times the limit. {_remedy(question.limits)}"
+        f"{times:.3g} times the limit. {_remedy(question, nearest.spec)}"
     )
 
 
@@ -130,9 +145,10 @@ def _cost(chosen: Row, alike: Sequence[Row], question: Question) -> str:
     if quantity == "macs":
         return f"{amount} multiply-adds"
     if not chosen.measured(quantity):
-        return f"about {amount} by its {BASES[quantity]}"
+        return f"about {amount}, predicted by its {BASES[quantity]} and not measured"
     said = any(limit.quantity not in COUNTED for limit in question.limits)
-    return f"{amount} measured" + ("" if said else question.where)
+    doubt = f" (in doubt: {chosen.noise})" if chosen.noise else ""
+    return f"{amount} measured{doubt}" + ("" if said else question.where)
 
 
 def _miss(candidate: Candidate, limits: Sequence[Limit]) -> tuple[float, Limit]:
@@ -146,12 +162,16 @@ def _miss(candidate: Candidate, limits: Sequence[Limit]) -> tuple[float, Limit]:
     )
 
 
-def _remedy(limits: Sequence[Limit]) -> str:
-    solvable = [limit for limit in limits if limit.quantity != "train-time"]
+def _remedy(question: Question, spec: Spec) -> str:
+    solvable = [limit for limit in question.limits if limit.quantity != "train-time"]
     if not solvable:
         return "Allow more time, or train for fewer --epochs."
     words = (
         f"{limit.quantity}={shown(limit.quantity, limit.most).replace(' ', '')}"
         for limit in solvable
     )
-    return f"Raise it, or have a network of another size found: effnet scale --to {','.join(words)}"
+    counted = all(limit.quantity in COUNTED for limit in solvable)
+    options = [] if counted else question.options
+    classes = [f"--classes {spec.classes}"] if spec.classes != USUAL_CLASSES else []
+    command = " ".join(["effnet scale --to", ",".join(words), *options, *classes])
+    return f"Raise it, or have a network of another size found: {command}"

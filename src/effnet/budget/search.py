@@ -175,6 +175,10 @@ def search(
     it goes on if its accuracy is among the better half of those that came as far. The first trial,
     the paper's point, is trained to the end in any case.
 
+    For example, a search on a folder of photos with variant "b0", 10 trials and 4 epochs trains ten
+    networks of about twice the multiply-adds of B0, most of them for an epoch or two. The best row
+    has the alpha, beta and gamma that `effnet.scale` takes.
+
     Args:
         data: a folder, a CSV file, the name of a data set, or an open data set; of classes, with
             validation pictures or `val_share` to hold some out.
@@ -195,7 +199,7 @@ def search(
     Raises:
         UsageError: a value cannot be meant, or the folder holds another search.
         DataError: the data cannot be used.
-        ResourceError: Optuna is not installed, or the storage cannot be opened.
+        ResourceError: Optuna is not installed, or the storage cannot be opened or fails on the way.
         Interrupted, Preempted: a signal came; what is done is kept.
     """
     _require_sensible(sampler, trials)

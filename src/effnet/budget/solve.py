@@ -4,12 +4,13 @@ Phi is found first. As blocks are whole and channels go by eights, costs jump as
 largest phi may leave much of a budget unused. The rest is filled by more pixels and wider layers.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from statistics import median_low
 from typing import Any
 
-from effnet.budget.ledger import AIM, FULL, SPACE, TIME, Ledger, Measure, Tell
+from effnet.budget.ledger import AIM, FULL, SPACE, TIME, TWICE, Ledger, Measure, Tell
 from effnet.budget.limits import Limit, parse_limits, shown
 from effnet.budget.scalings import PIXELS, Network, Scalings, last
 from effnet.errors import EffnetError, ResourceError, UsageError
@@ -23,7 +24,8 @@ MOST = 12
 """Measurements at most."""
 SPARED = 5
 """So many of them fill the budget and measure the result again, after phi is found."""
-TWICE = 2
+ENOUGH = 5
+"""Measurements of one network after which it is left as uncertain as it is."""
 
 DOUBT = 1.15
 """Up to this share of a limit a cost that is only estimated may yet keep it, so is measured."""
@@ -39,7 +41,7 @@ class Cost:
 
     Attributes:
         limit: the limit.
-        value: the cost; the largest, if it was measured several times.
+        value: the cost; the measurement in the middle, or the lower of two.
         measured: what each measurement gave; empty if it was counted.
     """
 
@@ -99,6 +101,7 @@ class Solution:
         return {
             "phi": self.phi,
             "only": self.only,
+            "kept": all(cost.under >= 0 for cost in self.costs),
             "costs": [cost.to_dict() for cost in self.costs],
             "filled": self.filled,
             "note": self.note,
@@ -225,15 +228,20 @@ def _settled(ledger: Ledger, scalings: Scalings, step: int) -> Network:
     if not ledger.measured:
         return max(_others(ledger, scalings, step) or [scalings(step)], key=ledger.merit)
     while ledger.left:
-        unsure = [n for n in ledger.networks if ledger.full(n) and ledger.times(n) < TWICE]
+        unsure = [n for n in ledger.networks if _unsure(ledger, n)]
         choices = unsure or _untried(ledger, scalings, step)
         if not choices:
             break
         choice = max(choices, key=ledger.merit)
         ledger.measure(choice)
-        if ledger.times(choice) >= TWICE and ledger.full(choice):
+        if ledger.sure(choice):
             return choice
     return _best_kept(ledger)
+
+
+def _unsure(ledger: Ledger, network: Network) -> bool:
+    """Whether a network may be what is looked for, and another measurement may tell."""
+    return ledger.full(network) and not ledger.sure(network) and ledger.times(network) < ENOUGH
 
 
 def _untried(ledger: Ledger, scalings: Scalings, step: int) -> list[Network]:
@@ -298,7 +306,8 @@ def _impossible(ledger: Ledger, smallest: Network) -> EffnetError:
         return ResourceError(
             f"Not even the smallest network, {smallest.spec.name}, should fit the free memory."
         )
-    costs = [_cost(ledger, smallest, limit) for limit in ledger.limits]
+    known = (limit for limit in ledger.limits if ledger.amounts(smallest, limit.quantity))
+    costs = [_cost(ledger, smallest, limit) for limit in known]
     broken = [cost for cost in costs if cost.value > cost.limit.most]
     told = " and ".join(
         f"{cost.limit.quantity} {shown(cost.limit.quantity, cost.value)}" for cost in broken
@@ -314,7 +323,7 @@ def _impossible(ledger: Ledger, smallest: Network) -> EffnetError:
 def _cost(ledger: Ledger, network: Network, limit: Limit) -> Cost:
     amounts = ledger.amounts(network, limit.quantity)
     measured = amounts if limit.quantity in ledger.measured else ()
-    return Cost(limit=limit, value=max(amounts), measured=measured)
+    return Cost(limit=limit, value=median_low(amounts), measured=measured)
 
 
 def _filled(base: Network, network: Network) -> str:
@@ -330,15 +339,15 @@ def _note(ledger: Ledger, scalings: Scalings, network: Network) -> str:
     left = ledger.under(network)
     if left < 0:
         return (
-            f"It broke a limit by {-100 * left:.1f} % in one of its measurements: this machine's "
-            "figures vary too much to keep it for sure."
+            f"It breaks a limit by {-100 * left:.1f} %, as this machine's figures vary too much to "
+            "find one that keeps it for sure."
         )
-    if left < 1 - FULL and (ledger.full(network) or not ledger.measured):
+    if ledger.sure(network):
         return ""
     if left < 1 - FULL:
         return (
-            f"At its least it took {100 * ledger.spare(network):.1f} % less than the limit that "
-            "binds: this machine's figures vary more than the 5 % that are aimed at."
+            "Its measurements lie further apart than the 5 % under the limit that are aimed at: "
+            "this machine's figures vary."
         )
     end = scalings.ends[1]
     if network.step == end:

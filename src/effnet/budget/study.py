@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnet.budget.points import Shares
-from effnet.errors import DivergedError, ResourceError, UsageError, out_of_memory
+from effnet.errors import DivergedError, EffnetError, ResourceError, UsageError, out_of_memory
 from effnet.extras import require
 from effnet.files import take_lock
 
@@ -53,8 +54,9 @@ PAUSE = 2.0
 LOCKED = 60.0
 """Seconds that a process waits for others to write."""
 
-POINT, PROBLEM, LEFT = "shares", "problem", "left"
-"""What we keep with a trial: its point, why it failed, why it was broken off."""
+POINT, BEGUN, PROBLEM, LEFT = "shares", "begun", "problem", "left"
+"""What we keep with a trial: its point, that its process shows signs of life, why it failed, why it
+was broken off."""
 SUBJECT, PICTURES = "subject", "pictures"
 """What we keep with a study: what it is about, and in that a hash of the data's pictures."""
 
@@ -177,6 +179,41 @@ def open_study(
     return study
 
 
+@contextmanager
+def _storage_needed() -> Iterator[None]:
+    """Say what became of a search whose storage failed.
+
+    Raises:
+        ResourceError: it did.
+    """
+    optuna = require("optuna", PURPOSE)
+    from sqlalchemy.exc import SQLAlchemyError
+
+    kinds = (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error)
+    try:
+        yield
+    except EffnetError:
+        raise
+    except Exception as error:
+        failure = _first(kinds, error)
+        if failure is None:
+            raise
+        told = str(failure.__cause__ or failure).partition("\n")[0]
+        raise ResourceError(
+            f"The study's storage failed: {told}; what is done is kept. The same command goes on."
+        ) from error
+
+
+def _first(
+    kinds: tuple[type[BaseException], ...], error: BaseException | None
+) -> BaseException | None:
+    """Return an error or the nearest before it of such a kind: Optuna stumbles over them."""
+    while error is not None and not isinstance(error, kinds):
+        error = error.__context__
+    return error
+
+
+@_storage_needed()
 def explore(
     study: "Study", plan: Plan, folder: Path, attempt: Attempt, tell: Callable[[str], None]
 ) -> None:
@@ -188,6 +225,9 @@ def explore(
         folder: where the study's files are.
         attempt: trains at a point.
         tell: is told what becomes of the trials.
+
+    Raises:
+        ResourceError: the storage failed.
     """
     waited_for = 0
     while True:
@@ -213,8 +253,13 @@ def explore(
         time.sleep(PAUSE)
 
 
+@_storage_needed()
 def outcomes(study: "Study") -> list[Outcome]:
-    """Return what came of the points that are done, in the order of their trials."""
+    """Return what came of the points that are done, in the order of their trials.
+
+    Raises:
+        ResourceError: the storage failed.
+    """
     return [
         Outcome(
             number=trial.number,
@@ -255,6 +300,7 @@ def _try(
     try:
         if trial.number not in [other.number for other in _live(study)[: plan.trials]]:
             raise _Withdrawn
+        trial.set_user_attr(BEGUN, True)
         picked()
         attempt(trial.number, point, after_epoch)
         return max(accuracies)
@@ -277,6 +323,7 @@ def _due(study: "Study", plan: Plan) -> "list[FrozenTrial]":
     What was broken off, or whose process died, is queued again.
     """
     require("optuna.storages", PURPOSE).fail_stale_trials(study)
+    _fail_stillborn(study)
     known = [_point(trial) for trial in _live(study)]
     tried = (t for t in study.get_trials(deepcopy=False) if POINT in t.user_attrs)
     wanted = dict.fromkeys((*plan.points, *map(_point, tried)))
@@ -284,6 +331,19 @@ def _due(study: "Study", plan: Plan) -> "list[FrozenTrial]":
     for depth, width in missing[: max(0, plan.trials - len(known))]:
         study.enqueue_trial({"depth": depth, "width": width}, user_attrs={POINT: [depth, width]})
     return _live(study)[: plan.trials]
+
+
+def _fail_stillborn(study: "Study") -> None:
+    """Fail trials whose process died before their first sign of life, which Optuna passes over."""
+    failed = require("optuna.trial", PURPOSE).TrialState.FAIL
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name == "RUNNING" and BEGUN not in trial.user_attrs and _old(trial):
+            study.tell(trial.number, state=failed, skip_if_finished=True)
+
+
+def _old(trial: "FrozenTrial") -> bool:
+    taken = trial.datetime_start
+    return taken is not None and datetime.now(taken.tzinfo) - taken > timedelta(seconds=GRACE)
 
 
 def _live(study: "Study") -> "list[FrozenTrial]":

@@ -1,12 +1,13 @@
 """What a person wants to have measured: a network from any of the ways to name one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from effnet.errors import ModelFileError, UsageError, closest
-from effnet.measure.model_files import READERS, look_into
+from effnet.measure.model_files import READERS, look_into, require_square
+from effnet.measure.records import Measurement
 from effnet.model import Model
 from effnet.nets.network import fresh
 from effnet.nets.scaling import variant_spec
@@ -16,6 +17,8 @@ from effnet.pretrained import HUB, SPEC_SUFFIX, open_weights, read_spec
 
 USUAL_SIDE, USUAL_CHANNELS = 224, 3
 """Of pictures, where a network or a file does not tell."""
+IN_TORCH = ("torch", "compiled")
+"""Runtimes that run the weights of a model file as they are; others have a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Subject:
         spec: its declaration; None for other people's networks.
         resolution: side in pixels of the pictures it is made for.
         channels: of those pictures.
+        size: bytes of the model file that was named; None where there is none.
     """
 
     name: str
@@ -35,6 +39,12 @@ class Subject:
     spec: Spec | None
     resolution: int
     channels: int
+    size: int | None = None
+
+    def with_size(self, found: Measurement) -> Measurement:
+        """Return its measurement with the size of the model file, where torch ran the network."""
+        named = self.size is not None and found.setting.runtime in IN_TORCH
+        return replace(found, size=self.size) if named else found
 
 
 def opened(what: "str | Path | Spec | nn.Module | Model") -> Subject:
@@ -47,7 +57,7 @@ def opened(what: "str | Path | Spec | nn.Module | Model") -> Subject:
             time and memory do not depend on them.
 
     Raises:
-        UsageError: a word means nothing.
+        UsageError: a word means nothing, or a file takes no square pictures.
         ModelFileError: a file is missing or damaged.
         ResourceError: weights could not be fetched, or a package that reads a file is not
             installed.
@@ -88,8 +98,9 @@ def _module(module: nn.Module) -> Subject:
 
 def _file(path: Path) -> Subject:
     shape = look_into(path).shape
-    channels, height = shape[1:3] if len(shape) == 4 else (None, None)
-    return Subject(path.name, path, None, height or USUAL_SIDE, channels or USUAL_CHANNELS)
+    require_square(path, shape)
+    channels, side = shape[1:3] if len(shape) == 4 else (None, None)
+    return Subject(path.name, path, None, side or USUAL_SIDE, channels or USUAL_CHANNELS)
 
 
 def _weights(what: str | Path) -> Subject:
@@ -105,4 +116,8 @@ def _weights(what: str | Path) -> Subject:
             "(see `effnet weights`), the JSON file of a scaled network, or an .onnx or .xml file."
         ) from error
     pictures = found.card.preprocessing
-    return Subject(word, found.net, found.card.spec, pictures.resolution, pictures.channels)
+    path = Path(word)
+    size = path.stat().st_size if path.is_file() else None
+    return Subject(
+        word, found.net, found.card.spec, pictures.resolution, pictures.channels, size=size
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from effnet.budget.cost_model import CostModel
 from effnet.budget.costs import counted
 from effnet.budget.ledger import Measure, Tell
-from effnet.budget.limits import Limit, shown
+from effnet.budget.limits import Limit, told
 from effnet.errors import ModelFileError, ResourceError, UsageError
 from effnet.measure.records import Machine, Measurement, Setting
 from effnet.nets.spec import Spec
@@ -46,6 +46,7 @@ class Candidate:
         amounts: what is known, by quantity; see `effnet.budget.limits.QUANTITIES`.
         predicted: quantities whose amount is a prediction.
         problem: why it could not be measured; empty if it could, or was not tried.
+        noise: why its latency is in doubt; empty if it is not.
     """
 
     variant: str
@@ -53,6 +54,7 @@ class Candidate:
     amounts: dict[str, float] = field(default_factory=dict)
     predicted: set[str] = field(default_factory=set)
     problem: str = ""
+    noise: str = ""
 
     def broken(self, limits: Iterable[Limit]) -> list[Limit]:
         """Return the limits that it does not keep, by what is known or predicted."""
@@ -61,10 +63,9 @@ class Candidate:
 
     def told(self, quantity: str) -> str:
         """Return an amount in words, such as "latency 8.1 ms"."""
-        amount = shown(quantity, self.amounts[quantity])
-        if quantity not in self.predicted:
-            return f"{quantity} {amount}"
-        return f"{quantity} about {amount} by its {BASES[quantity]}, not measured"
+        predicted = quantity in self.predicted
+        amount = told(quantity, self.amounts[quantity], about=predicted)
+        return f"{amount} by its {BASES[quantity]}, not measured" if predicted else amount
 
     def predict(self, quantity: str, amount: float) -> None:
         """Take a prediction where there is no measurement, and none failed."""
@@ -162,9 +163,8 @@ class _Visits:
     def visit(self, candidate: Candidate) -> None:
         spec = candidate.spec
         what = self.needed | ({"latency"} if self._patient(candidate) else set())
-        at = replace(self.setting, resolution=spec.resolution, channels=spec.in_channels)
         try:
-            figures = self.measure(spec, at, tuple(sorted(what)))
+            figures = self.measure(spec, _at(self.setting, spec), tuple(sorted(what)))
         except (ModelFileError, ResourceError, UsageError) as error:
             if self.machine is None:
                 raise
@@ -189,11 +189,26 @@ class _Visits:
             candidate.amounts[quantity] = amount
             self.forecasts[quantity].learn(candidate.spec, amount)
         words = [candidate.told(quantity) for quantity in sorted(what & set(candidate.amounts))]
-        noise = [timing.noise] if timing and timing.noise else []
-        self.tell(
-            f"{candidate.variant} at {candidate.spec.resolution} px: "
-            + ", ".join([*words, *noise] or [candidate.problem])
-        )
+        candidate.noise = timing.noise if timing else ""
+        noise = [candidate.noise] if candidate.noise else []
+        self.tell(_line(candidate, *([*words, *noise] or [candidate.problem])))
+
+
+def measure_again(candidate: Candidate, setting: Setting, measure: Measure, tell: Tell) -> None:
+    """Measure a latency that was disturbed once more, and take that figure.
+
+    What cannot be measured this time keeps the figure that it has.
+    """
+    try:
+        figures = measure(candidate.spec, _at(setting, candidate.spec), ("latency",))
+    except (ModelFileError, ResourceError, UsageError) as error:
+        tell(_line(candidate, f"it could not be measured again: {error}"))
+        return
+    if figures.latency:
+        candidate.amounts["latency"] = figures.latency.median
+        candidate.noise = figures.latency.noise
+        noise = [candidate.noise] if candidate.noise else []
+        tell(_line(candidate, f"{candidate.told('latency')}, measured again", *noise))
 
 
 def time_trainings(
@@ -207,8 +222,9 @@ def time_trainings(
 ) -> None:
     """Fill in how long the training of those candidates takes that keep all other limits.
 
-    The time is that of the steps: pictures over the pictures per second of training steps as they
-    are measured. What is predicted to be far above the limit is not measured.
+    The time is that of the steps, without loading and validation: pictures over the pictures per
+    second of training steps as they are measured. What is predicted to be far above the limit is
+    not measured.
 
     Args:
         candidates: after `survey`.
@@ -259,6 +275,14 @@ def _explore(
     while (candidate := next(filter(worth, waiting), None)) is not None:
         waiting.remove(candidate)
         visit(candidate)
+
+
+def _at(setting: Setting, spec: Spec) -> Setting:
+    return replace(setting, resolution=spec.resolution, channels=spec.in_channels)
+
+
+def _line(candidate: Candidate, *words: str) -> str:
+    return f"{candidate.variant} at {candidate.spec.resolution} px: {', '.join(words)}"
 
 
 def _effort(latency: float) -> float:

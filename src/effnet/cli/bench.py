@@ -1,7 +1,8 @@
 """`effnet bench`: time, memory and size of networks on this machine."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from effnet.cli.output import AsJson, print_json, table
-from effnet.errors import UsageError, closest
+from effnet.errors import EffnetError, ResourceError, UsageError, closest, out_of_memory
 
 if TYPE_CHECKING:
     from effnet.budget.subjects import Subject
     from effnet.measure.blocks import Block
-    from effnet.measure.records import Measurement, Setting
+    from effnet.measure.records import Machine, Measurement, Setting
+    from effnet.measure.roofline import Limits
     from effnet.nets.variants import Variant
 
 WAYS = ("block",)
@@ -66,7 +68,8 @@ def command(
         bool, typer.Option("--training", help="Take the memory of a training step, too.")
     ] = False,
     by: Annotated[
-        str | None, typer.Option(help="block: also where the time goes, with torch.")
+        str | None,
+        typer.Option(help="block: also where the time goes, with torch, in this process."),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="A PNG file to draw the blocks' shares into.")
@@ -80,7 +83,8 @@ def command(
     """Measure parameters, multiply-adds, size, memory and time of MODELS on this machine.
 
     Each figure is taken in a process of its own, from many runs after a warm-up. Where other
-    programs disturbed it, it is taken again, and marked if that did not help.
+    programs disturbed it, it is taken again, and marked if that did not help. Those by block are
+    taken once, in the process of this command.
     """
     from effnet.budget.subjects import opened
     from effnet.measure.bench import bench, require_measurable
@@ -88,6 +92,7 @@ def command(
 
     _check_blocks(by, models, picture, roofline)
     base = Setting(device=device, threads=threads)
+    subjects = list(map(opened, models))
     tasks = [
         (
             subject,
@@ -100,7 +105,7 @@ def command(
                 channels=subject.channels,
             ),
         )
-        for subject in map(opened, models)
+        for subject in subjects
         for name, kind, pictures in product(
             _words(runtime or _suited(subject)), _words(dtype), _numbers(batch)
         )
@@ -110,18 +115,90 @@ def command(
         require_measurable(subject.net, setting, what)
         if by and isinstance(subject.net, Path):
             raise UsageError(f"{subject.name} runs as a whole; --by takes networks, not files.")
-    rows: list[tuple[Subject, Measurement]] = []
+    results = Results()
     for subject, setting in tasks:
-        typer.echo(f"measuring {_named(subject, setting)}", err=True)
-        found = bench(subject.net, setting, name=subject.name, what=what, seconds=seconds)
-        rows.append((subject, found))
-    first = {subject.name: (subject, setting) for subject, setting in reversed(tasks) if by}
-    blocks = {name: _blocks(*first[name], seconds, picture, roofline) for name in reversed(first)}
+        with results.surviving(subject, setting):
+            typer.echo(f"measuring {_named(subject, setting)}", err=True)
+            found = bench(subject.net, setting, name=subject.name, what=what, seconds=seconds)
+            results.rows.append((subject, subject.with_size(found)))
+    for subject in subjects if by else ():
+        eager = replace(next(its for other, its in tasks if other is subject), runtime="torch")
+        with results.surviving(subject, eager):
+            typer.echo(f"measuring the blocks of {_named(subject, eager)}", err=True)
+            results.broken_down.append(_broken_down(subject, eager, seconds, bool(roofline)))
+    results.require_any()
     if as_json:
-        print_json(_plain(rows, blocks))
-        return
-    for line in _told(rows, blocks):
-        typer.echo(line)
+        print_json(_plain(results, bool(by)))
+    else:
+        for line in _told(results):
+            typer.echo(line)
+    for failure in results.failures:
+        typer.echo(f"Error: {failure}", err=True)
+    for its in results.broken_down:
+        _draw(its, picture, roofline)
+    if results.failures:
+        raise typer.Exit(results.failures[0].error.exit_code)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be measured, and why."""
+
+    model: str
+    setting: "Setting"
+    error: EffnetError
+
+    @property
+    def message(self) -> str:
+        """Why, without the words that say what."""
+        return str(self.error).removeprefix(f"{self.model} on {self.setting.runtime}: ")
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.setting.runtime}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A subject's blocks; the limits of the machine if they were asked for."""
+
+    subject: "Subject"
+    setting: "Setting"
+    machine: "Machine"
+    blocks: "Sequence[Block]"
+    noise: str
+    limits: "Limits | None"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a command measured, and what it could not."""
+
+    rows: "list[tuple[Subject, Measurement]]" = field(default_factory=list)
+    broken_down: list[Breakdown] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @contextmanager
+    def surviving(self, subject: "Subject", setting: "Setting") -> Iterator[None]:
+        """Note an error, so that the others' figures are not lost with it."""
+        try:
+            yield
+        except EffnetError as error:
+            known: EffnetError = error
+        except (MemoryError, RuntimeError) as error:  # blocks run in this process
+            if not out_of_memory(error):
+                raise
+            known = ResourceError("out of memory; try a smaller --batch.")
+        else:
+            return
+        self.failures.append(Failure(subject.name, setting.settled(), known))
+
+    def require_any(self) -> None:
+        """Raise the first error if there is nothing else, and tell the others."""
+        if self.rows or self.broken_down:
+            return
+        for failure in self.failures[1:]:
+            typer.echo(f"Error: {failure}", err=True)
+        raise self.failures[0].error
 
 
 def _check_blocks(
@@ -161,28 +238,38 @@ def _named(subject: "Subject", setting: "Setting") -> str:
     )
 
 
-def _blocks(
-    subject: "Subject",
-    setting: "Setting",
-    seconds: float,
-    picture: Path | None,
-    roofline: Path | None,
-) -> "Sequence[Block]":
-    """Measure a subject's blocks, and draw what is asked for."""
-    from effnet.measure import pictures
+def _broken_down(
+    subject: "Subject", setting: "Setting", seconds: float, limited: bool
+) -> Breakdown:
+    """Measure a subject's blocks, and if wanted what the machine could do."""
     from effnet.measure.blocks import break_down
+    from effnet.measure.records import Machine
     from effnet.measure.roofline import machine_limits
+    from effnet.measure.runtimes import processor
+    from effnet.measure.timing import watched
 
-    assert not isinstance(subject.net, Path)
-    eager = replace(setting, runtime="torch")
-    title = _named(subject, eager)
-    typer.echo(f"measuring the blocks of {title}", err=True)
-    found = break_down(subject.net, eager, seconds=seconds)
+    net = subject.net
+    assert not isinstance(net, Path)
+    settled = setting.settled()
+    blocks, noise = watched(lambda: break_down(net, settled, seconds=seconds))
+    return Breakdown(
+        subject=subject,
+        setting=settled,
+        machine=Machine.here(processor(settled.device)),
+        blocks=blocks,
+        noise=noise,
+        limits=machine_limits(settled) if limited else None,
+    )
+
+
+def _draw(found: Breakdown, picture: Path | None, roofline: Path | None) -> None:
+    from effnet.measure import pictures
+
+    title = _named(found.subject, found.setting)
     if picture:
-        pictures.bars(found, picture, title)
-    if roofline:
-        pictures.roofline(found, machine_limits(eager), roofline, title)
-    return found
+        pictures.bars(found.blocks, picture, title)
+    if roofline and found.limits:
+        pictures.roofline(found.blocks, found.limits, roofline, title)
 
 
 def _variant(subject: "Subject") -> "Variant | None":
@@ -193,30 +280,52 @@ def _variant(subject: "Subject") -> "Variant | None":
     return VARIANTS.get(spec.name) if spec is not None and spec.classes == 1000 else None
 
 
-def _plain(
-    rows: "Sequence[tuple[Subject, Measurement]]", blocks: "dict[str, Sequence[Block]]"
-) -> dict[str, Any]:
+def _plain(results: Results, by: bool) -> dict[str, Any]:
     """Return plain values for JSON."""
-    from dataclasses import asdict
+    plain = {
+        "measurements": [
+            {**found.to_dict(), **_published(_variant(subject))} for subject, found in results.rows
+        ],
+        "errors": [
+            {
+                "model": failure.model,
+                "setting": asdict(failure.setting),
+                "message": failure.message,
+                "exit_code": failure.error.exit_code,
+            }
+            for failure in results.failures
+        ],
+    }
+    return {**plain, **({"blocks": list(map(_plain_blocks, results.broken_down))} if by else {})}
 
-    measured = []
-    for subject, found in rows:
-        variant = _variant(subject)
-        published = {
-            "paper_params_m": variant and variant.paper_params_m,
-            "paper_gmacs": variant and variant.paper_gmacs,
-        }
-        measured.append({**found.to_dict(), **published})
-    plain = {name: [asdict(block) for block in its] for name, its in blocks.items()}
-    return {"measurements": measured, **({"blocks": plain} if blocks else {})}
+
+def _published(variant: "Variant | None") -> dict[str, float | None]:
+    return {
+        "paper_params_m": variant.paper_params_m if variant else None,
+        "paper_gmacs": variant.paper_gmacs if variant else None,
+    }
 
 
-def _told(
-    rows: "Sequence[tuple[Subject, Measurement]]", blocks: "dict[str, Sequence[Block]]"
-) -> Iterator[str]:
+def _plain_blocks(found: Breakdown) -> dict[str, Any]:
+    return {
+        "model": found.subject.name,
+        "setting": asdict(found.setting),
+        "machine": asdict(found.machine),
+        "noise": found.noise,
+        **({"limits": asdict(found.limits)} if found.limits else {}),
+        "blocks": [asdict(block) for block in found.blocks],
+    }
+
+
+def _told(results: Results) -> Iterator[str]:
     """Yield the lines for people."""
-    from effnet.measure.blocks import COLUMNS, table_rows
+    if results.rows:
+        yield from _told_rows(results.rows)
+    for found in results.broken_down:
+        yield from _told_blocks(found)
 
+
+def _told_rows(rows: "Sequence[tuple[Subject, Measurement]]") -> Iterator[str]:
     yield from dict.fromkeys(_counts(subject, found) for subject, found in rows)
     found = [measurement for _, measurement in rows]
     columns = {head: [cell(each) for each in found] for head, cell in CELLS.items()}
@@ -228,8 +337,29 @@ def _told(
     first = found[0]
     libraries = ", ".join(f"{name} {number}" for name, number in first.machine.versions.items())
     yield f"\n{first.machine}, {first.setting.threads} threads; {first.machine.system}; {libraries}"
-    for name, its in blocks.items():
-        yield f"\n{name} by block:\n{table(COLUMNS, table_rows(its))}"
+
+
+def _told_blocks(found: Breakdown) -> Iterator[str]:
+    from effnet.measure.blocks import COLUMNS, table_rows
+    from effnet.measure.roofline import reached
+
+    columns, rows = list(COLUMNS), table_rows(found.blocks)
+    limits = found.limits
+    if limits:
+        columns.append("% of roof")
+        rows = [
+            [*row, f"{reached(block, limits):.0f}"]
+            for row, block in zip(rows, found.blocks, strict=True)
+        ]
+    yield f"\nBlocks of {_named(found.subject, found.setting)}, run eagerly:"
+    yield table(columns, rows)
+    if found.noise:
+        yield f"* in doubt: {found.noise}"
+    if limits:
+        yield (
+            f"The machine at best, measured: {limits.gflops:.3g} GFLOP/s, "
+            f"{limits.gigabytes_per_second:.3g} GB/s"
+        )
 
 
 def _counts(subject: "Subject", found: "Measurement") -> str:

@@ -1,7 +1,7 @@
 """`effnet choose`: the published variant that suits limits and data best."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,18 +89,26 @@ def command(
         patience=patience,
         tell=lambda line: typer.echo(line, err=True),
     )
-    picture = None if plot is None else frontier_picture(choice, plot)
     if as_json:
-        print_json({**choice.to_dict(), "picture": picture and str(picture)})
-        return
+        print_json({**choice.to_dict(), "picture": plot and str(plot)})
+    else:
+        asked = None if task == "auto" else task
+        options = {"task": asked, "resolution": resolution, "epochs": epochs}
+        _tell(choice, _next(data, choice.chosen, recipe, options))
+    if plot is not None:
+        frontier_picture(choice, plot)
+        typer.echo(f"Picture: {plot}", err=as_json)
+
+
+def _tell(choice: "Choice", command: str) -> None:
+    """Print the table, what its marks mean, the reason and the command to go on with."""
     typer.echo(_table(choice))
     if any(row.predicted for row in choice.rows):
         typer.echo("~: predicted from the others, not measured")
-    typer.echo(f"\n{choice.reason}")
-    options = {"task": None if task == "auto" else task, "resolution": resolution, "epochs": epochs}
-    typer.echo(f"Next: {_next(data, choice.chosen, recipe, options)}")
-    if picture is not None:
-        typer.echo(f"Picture: {picture}")
+    for row in choice.rows:
+        if row.noise:
+            typer.echo(f"?: {row.variant} is in doubt: {row.noise}")
+    typer.echo(f"\n{choice.reason}\nNext: {command}")
 
 
 def _table(choice: "Choice") -> str:
@@ -137,10 +145,11 @@ def _amount(row: "Row", quantity: str) -> str:
     if quantity not in row.amounts:
         return "-"
     about = "~" if quantity in row.predicted else ""
-    return about + shown(quantity, row.amounts[quantity])
+    doubt = "?" if quantity == "latency" and row.noise else ""
+    return about + shown(quantity, row.amounts[quantity]) + doubt
 
 
-def _next(data: str | None, chosen: "Row", recipe: str, options: dict[str, Any]) -> str:
+def _next(data: str | None, chosen: "Row", recipe: str, options: Mapping[str, Any]) -> str:
     """Return the command that trains the chosen variant, from published weights if there are."""
     words = ["effnet", "fit", data or "DATA", "--variant", chosen.variant, "--recipe", recipe]
     words += ["--weights", chosen.weights] if chosen.weights else []

@@ -35,15 +35,23 @@ def command(
     only: Annotated[
         str | None, typer.Option(help="With --to: scale only the width, depth or resolution.")
     ] = None,
-    device: Annotated[str, typer.Option(help="To measure on: cpu, cuda or cuda:1.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="To measure or to search on: cpu, cuda or cuda:1.")
+    ] = None,
     runtime: Annotated[
-        str, typer.Option(help="To measure: torch, compiled, onnxruntime or openvino.")
-    ] = "torch",
+        str | None,
+        typer.Option(help="To measure: torch, compiled, onnxruntime or openvino. [torch]"),
+    ] = None,
     dtype: Annotated[
-        str, typer.Option(help="To measure in: float32, bfloat16 or float16.")
-    ] = "float32",
-    batch: Annotated[int, typer.Option(help="Pictures at a time, to measure.", min=1)] = 1,
-    threads: Annotated[int, typer.Option(help="Of a CPU; 0 for all cores.", min=0)] = 0,
+        str | None,
+        typer.Option(help="To measure in: float32, bfloat16 or float16. [float32]"),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures at a time, to measure. [1]", min=1)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of a CPU; 0 for all cores. [0]", min=0)
+    ] = None,
     search: Annotated[
         str | None,
         typer.Option(
@@ -57,9 +65,13 @@ def command(
         str | None, typer.Option(help="Optuna's address of a search that processes share.")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trainings of the search, at most.")] = None,
-    epochs: Annotated[int, typer.Option(help="Of the search's longest trainings.", min=1)] = 4,
-    sampler: Annotated[str, typer.Option(help="Of the search: grid, random or tpe.")] = "grid",
-    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of the search's longest trainings. [4]", min=1)
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Of the search: grid, random or tpe. [grid]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the search. [0]")] = None,
     classes: Annotated[int, typer.Option(help="The network's outputs.", min=1)] = 1000,
     out: Annotated[
         Path | None,
@@ -75,6 +87,11 @@ def command(
     limits = parse_limits(to or ())
     ways: dict[str, Any] = {"phi": phi, "factor": factor, "depth": depth, "width": width}
     bases = _given(alpha=alpha, beta=beta, gamma=gamma)
+    measuring = _given(runtime=runtime, dtype=dtype, batch=batch)
+    where = _given(device=device, threads=threads)
+    study_of = {"storage": storage, "trials": trials, "sampler": sampler, "seed": seed}
+    if not limits:
+        _refuse("Without --to nothing is measured", **measuring)
     if search is not None:
         _refuse("--search finds the bases of phi", **ways, **bases, only=only)
         if out is not None and not limits:
@@ -86,23 +103,23 @@ def command(
             out=study,
             storage=storage,
             trials=trials,
-            epochs=epochs,
-            sampler=sampler,
+            epochs=epochs or 4,
+            sampler=sampler or "grid",
             resolution=resolution,
-            seed=seed,
+            seed=seed or 0,
+            settings=where,
             as_json=as_json and not limits,
         )
         if not limits:
             return
     else:
-        _refuse("Without --search there is no study", study=study, storage=storage, trials=trials)
+        _refuse("Without --search there is no study", study=study, epochs=epochs, **study_of)
         ways["resolution"] = resolution
     if limits:
         _refuse("--to finds the scaling by itself", **ways)
-        how = {"device": device, "runtime": runtime, "dtype": dtype, "batch": batch}
-        _solve(variant, limits, only, bases, classes, {**how, "threads": threads}, out, as_json)
+        _solve(variant, limits, only, bases, classes, {**measuring, **where}, out, as_json)
         return
-    _refuse("Without --to the numbers say what is scaled", only=only)
+    _refuse("Without --to the numbers say what is scaled", only=only, **where)
     from effnet.nets.scaling import scale
 
     _show(scale(variant, **ways, **bases, classes=classes), out, as_json)
@@ -119,7 +136,7 @@ def _solve(
     as_json: bool,
 ) -> None:
     from effnet.budget.solve import solve
-    from effnet.cli.solution import plain, told
+    from effnet.cli.solution import following, plain, told
     from effnet.measure.records import Setting
 
     solution = solve(
@@ -131,11 +148,13 @@ def _solve(
         **bases,
         tell=lambda line: typer.echo(line, err=True),
     )
-    _write(solution.spec, out)
     if as_json:
         print_json(plain(solution))
     else:
-        typer.echo(told(solution, out))
+        typer.echo(told(solution))
+    _write(solution.spec, out)
+    if not as_json:
+        typer.echo(following(solution, out))
 
 
 def _searched(data: str, variant: str, *, apart: bool, **settings: Any) -> dict[str, Any]:
@@ -164,7 +183,7 @@ def _write(spec: "Spec", out: Path | None) -> None:
         write_text(out, spec.to_json() + "\n")
 
 
-def _given(**options: float | None) -> dict[str, Any]:
+def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -2,8 +2,9 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -33,6 +34,7 @@ def search_scaling(
     sampler: str,
     resolution: int | None,
     seed: int,
+    settings: Mapping[str, Any],
     as_json: bool,
 ) -> tuple[float, float, float]:
     """Search on data, print what was found, and return alpha, beta and gamma of the best.
@@ -47,6 +49,7 @@ def search_scaling(
         sampler: of the points.
         resolution: of the variant's own pictures.
         seed: of everything.
+        settings: of the recipe: device and threads.
         as_json: print the result for programs.
 
     Raises:
@@ -67,6 +70,7 @@ def search_scaling(
         sampler=sampler,
         resolution=resolution,
         seed=seed,
+        settings=settings,
         tell=lambda line: typer.echo(line, err=True),
     )
     picture = search_picture(result, folder / "search.png")

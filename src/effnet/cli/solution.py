@@ -1,5 +1,6 @@
 """What `effnet scale` says of a network, and of how it was found."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ def plain(solution: "Solution") -> dict[str, Any]:
     return {**solution.to_dict(), **plain_network(solution.spec)}
 
 
-def told(solution: "Solution", out: Path | None) -> str:
-    """Return a solution for people: the network, its costs, and how to go on with it."""
+def told(solution: "Solution") -> str:
+    """Return a solution for people: the network and its costs."""
     found = f"{solution.only or 'phi'} {solution.phi:g}"
     lines = [
         network(solution.spec),
@@ -52,7 +53,6 @@ def told(solution: "Solution", out: Path | None) -> str:
         *([_taken(solution)] if solution.measurements else []),
         *([solution.note] if solution.note else []),
         "",
-        _next(solution, out),
     ]
     return "\n".join(lines)
 
@@ -91,13 +91,15 @@ def _taken(solution: "Solution") -> str:
     )
 
 
-def _next(solution: "Solution", out: Path | None) -> str:
+def following(solution: "Solution", out: Path | None) -> str:
+    """Return how to go on with a solution, which is in the file `out` if it is in any."""
     if out is None:
         return "Give --out net.json to keep the network for `effnet fit --variant net.json`."
+    file = shlex.quote(str(out))
     measured = " ".join(["", *_options(solution.setting)]) if solution.measurements else ""
     return (
-        f"Written to {out}. Train it: effnet fit DATA --variant {out}\n"
-        f"Measure it: effnet bench {out}{measured}"
+        f"Written to {out}. Train it: effnet fit DATA --variant {file}\n"
+        f"Measure it: effnet bench {file}{measured}"
     )
 
 

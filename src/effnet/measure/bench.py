@@ -18,7 +18,7 @@ from effnet.errors import ModelFileError, ResourceError, UsageError, closest
 from effnet.measure.model_files import look_into
 from effnet.measure.modules import count_module
 from effnet.measure.records import Machine, Measurement, Setting, Timing
-from effnet.measure.runtimes import RUNTIMES, file_name, require_possible, write
+from effnet.measure.runtimes import RUNTIMES, can_write, file_name, require_possible, write
 from effnet.measure.timing import ROUNDS, middle, more_needed
 
 WHAT = ("latency", "memory", "training_memory")
@@ -108,7 +108,7 @@ def require_measurable(net: nn.Module | Path, setting: Setting, what: Collection
             raise UsageError(
                 f"{word!r} cannot be measured: choose from {', '.join(WHAT)}.{closest(word, WHAT)}"
             )
-    runtime = require_possible(setting)
+    runtime = require_possible(setting, writes=not isinstance(net, Path))
     if isinstance(net, Path) and net.suffix not in runtime.suffixes:
         able = [other for other, its in RUNTIMES.items() if net.suffix in its.suffixes]
         raise UsageError(
@@ -132,17 +132,24 @@ def _counted(net: nn.Module | Path, setting: Setting) -> dict[str, Any]:
 
 
 def _written(net: nn.Module | Path, setting: Setting, folder: Path) -> dict[str, Any]:
-    """Write what the process needs into a folder, and return what it is told of that."""
-    small = replace(setting, batch=1, resolution=SMALL)
+    """Write what the process needs into a folder, and return what it is told of that.
+
+    Where a tiny network cannot be written for want of a package, a ready file brings up the
+    libraries itself.
+    """
     for name in ("net", "small"):
         (folder / name).mkdir()
-    for name, content in _small_files(small).items():
-        (folder / "small" / name).write_bytes(content)
     file = net if isinstance(net, Path) else write(net, setting, folder / "net")
+    small_file, small = file, setting
+    if can_write(setting.runtime):
+        small_file = folder / "small" / file_name(setting.runtime)
+        small = replace(setting, batch=1, resolution=SMALL)
+        for name, content in _small_files(small).items():
+            (folder / "small" / name).write_bytes(content)
     return {
         "file": str(file.resolve()),
         "setting": asdict(setting),
-        "small_file": str(folder / "small" / file_name(setting.runtime)),
+        "small_file": str(small_file.resolve()),
         "small_setting": asdict(small),
     }
 
@@ -193,7 +200,8 @@ def _asked(task: dict[str, Any], net: nn.Module | Path, name: str) -> dict[str, 
             )
         except subprocess.TimeoutExpired as error:
             raise ResourceError(
-                f"{runtime} gave no answer on {name} within {PATIENCE:.0f} seconds."
+                f"{runtime} gave no answer on {name} within {PATIENCE:.0f} seconds; it was asked "
+                f"for {_in_words(task)}. Fewer or smaller pictures take less time."
             ) from error
         told.seek(0)
         words = told.read().strip().splitlines()
@@ -205,4 +213,15 @@ def _asked(task: dict[str, Any], net: nn.Module | Path, name: str) -> dict[str, 
     if "error" in answer:
         kind, message = answer["error"]
         raise getattr(errors, kind)(f"{name} on {runtime}: {message}")
+    if "failed" in answer:
+        raise failed(f"{runtime} cannot run {name}: {answer['failed']}")
     return answer
+
+
+def _in_words(task: dict[str, Any]) -> str:
+    setting = Setting(**task["setting"])
+    kind = "the memory of a training step" if task["training"] else "runs"
+    return (
+        f"{kind} with batch {setting.batch}, {setting.resolution} px, in {setting.dtype} on "
+        f"{setting.device} with {setting.threads} threads"
+    )

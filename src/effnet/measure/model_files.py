@@ -1,13 +1,18 @@
 """The files of ONNX and OpenVINO: what belongs to one, and what pictures it takes."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from effnet import extras
 from effnet.errors import EffnetError, ModelFileError, UsageError
 from effnet.extras import require
 
 PURPOSE = "look into such a file"
+LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])", re.DOTALL)
+"""What stands in an .onnx file before the name of a file with weights: in the encoding of protocol
+buffers the key "location", and the length of the name (StringStringEntryProto of onnx.proto)."""
 
 
 class Found(NamedTuple):
@@ -52,7 +57,24 @@ def look_into(path: Path) -> Found:
     return found
 
 
+def require_square(path: Path, shape: Sequence[int | None]) -> None:
+    """Raise UsageError if a file takes four sides of which the last two are not the same.
+
+    Args:
+        path: the file.
+        shape: of its input, None for a side that may be any.
+    """
+    if len(shape) == 4 and shape[2] != shape[3]:
+        told = ", ".join("any" if side is None else str(side) for side in shape)
+        raise UsageError(
+            "effnet measures files that take square pictures as (batch, channels, side, side); "
+            f"{path.name} takes ({told})."
+        )
+
+
 def _onnx(path: Path) -> Found:
+    if not extras.installed("onnx"):
+        return _onnx_by_its_runtime(path)
     library = require("onnx", PURPOSE)
     graph = library.load(str(path), load_external_data=False).graph
     beside = {
@@ -65,6 +87,14 @@ def _onnx(path: Path) -> Found:
     inputs = [entry for entry in graph.input if entry.name not in filled]
     sides = inputs[0].type.tensor_type.shape.dim
     shape = tuple(side.dim_value or None for side in sides)
+    return Found((path, *(path.parent / name for name in sorted(beside))), shape)
+
+
+def _onnx_by_its_runtime(path: Path) -> Found:
+    sides = require("onnxruntime", PURPOSE).InferenceSession(str(path)).get_inputs()[0].shape
+    content = path.read_bytes()
+    beside = {content[at.end() : at.end() + at[1][0]].decode() for at in LOCATION.finditer(content)}
+    shape = tuple(side if isinstance(side, int) else None for side in sides)
     return Found((path, *(path.parent / name for name in sorted(beside))), shape)
 
 

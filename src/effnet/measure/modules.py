@@ -18,9 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from effnet.errors import UsageError
 from effnet.measure.counts import Counts
 
-_NO_META = (RuntimeError, TypeError, ValueError)
-"""What a module raises that cannot be copied, or not run, without its data."""
-
 
 def count_module(module: nn.Module, shape: Sequence[int]) -> Counts:
     """Count what a module holds, and computes for one of the inputs of a batch.
@@ -44,7 +41,7 @@ def count_module(module: nn.Module, shape: Sequence[int]) -> Counts:
     """
     try:
         flops, given = _run(_weightless(module), shape, "meta")
-    except _NO_META:
+    except Exception:  # cannot be copied, or not run, without its data
         flops, given = _run_here(module, shape)
     tensors = {id(t): t for t in module.state_dict(keep_vars=True).values() if torch.is_tensor(t)}
     return Counts(
@@ -84,9 +81,10 @@ def _run_here(module: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
     first = next(module.parameters(), torch.empty(0))
     try:
         return _run(module, shape, first.device)
-    except _NO_META as error:
+    except Exception as error:  # whatever the module raises
         raise UsageError(
-            f"{type(module).__name__} does not take an input of the shape {tuple(shape)}: {error}"
+            f"{type(module).__name__} does not take an input of the shape {tuple(shape)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 

@@ -1,8 +1,10 @@
 """What a measurement says, and of what: figures never travel without their device and setting."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +12,13 @@ from typing import Any, Self
 
 DTYPES = ("float32", "bfloat16", "float16")
 PACKAGES = ("effnet", "torch", "onnxruntime", "openvino")
+
+_GROUP = Path("/sys/fs/cgroup")
+QUOTAS = (
+    (_GROUP / "cpu.max",),
+    (_GROUP / "cpu" / "cpu.cfs_quota_us", _GROUP / "cpu" / "cpu.cfs_period_us"),
+)
+"""Where Linux says how much of a period a container may compute, in version 2 and in version 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +115,8 @@ class Measurement:
         latency: of a run of the whole batch.
         memory: most bytes that a run takes beside the libraries: weights, activations, workspace.
         training_memory: the same for a training step with AdamW.
-        size: bytes of the file that the runtime loads.
+        size: bytes of the file that the runtime loads; of a network in torch those of the tensors
+            of its state dict, or of the model file that was named.
         parameters: trainable numbers.
         macs: multiply-adds for one picture.
         activations: numbers that the convolutions and matrix products of one picture give.
@@ -134,9 +144,19 @@ class Measurement:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use, bound to them or by its container's share."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    bound = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, math.ceil(min(bound, _share_of_container())))
+
+
+def _share_of_container() -> float:
+    """Return the cores whose time Linux lets this process's group use; infinity if all."""
+    for files in QUOTAS:
+        with suppress(OSError, ValueError):  # there is none, or "max", which is no number
+            quota, period = (int(word) for file in files for word in file.read_text().split())
+            return quota / period if quota > 0 else math.inf
+    return math.inf
 
 
 def versions(*packages: str) -> dict[str, str]:

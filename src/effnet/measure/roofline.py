@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 
 from effnet.devices import pick_device
-from effnet.measure.blocks import Block, threads_held
+from effnet.measure.blocks import Block, share, threads_held
 from effnet.measure.records import Setting
 
 SIZES = {"cpu": (2048, 2**26), "cuda": (8192, 2**28)}
@@ -65,6 +65,11 @@ def attainable(block: Block, limits: Limits) -> float:
     A block that works from the caches can be above it.
     """
     return min(limits.gflops, block.intensity * limits.gigabytes_per_second)
+
+
+def reached(block: Block, limits: Limits) -> float:
+    """Return what a block reaches of `attainable`, in percent; 0 if that is nothing."""
+    return share(block.gflops, attainable(block, limits))
 
 
 @contextmanager

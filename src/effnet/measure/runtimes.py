@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effnet import extras
 from effnet.errors import EffnetError, UsageError, closest, out_of_memory
 from effnet.extras import require
+from effnet.measure.model_files import require_square
 from effnet.measure.records import DTYPES, Setting
 
 if TYPE_CHECKING:
@@ -33,12 +36,13 @@ class Runtime:
     """A program that runs networks.
 
     Attributes:
-        modules: that it needs, itself first.
+        modules: that it needs to run a file, itself first.
         dtypes: of its arithmetic, by the kind of device that it runs on.
         suffixes: of the files that it loads; `write` writes the first.
         write: writes a module as such a file, for a setting.
         load: returns a call that runs such a file. torch has one number of threads for a process,
             which this sets; the others have threads of their own for each file.
+        writers: modules that writing a file needs, too.
     """
 
     modules: tuple[str, ...]
@@ -46,10 +50,15 @@ class Runtime:
     suffixes: tuple[str, ...]
     write: "Callable[[nn.Module, Setting, Path], None]"
     load: Callable[[Path, Setting], Run]
+    writers: tuple[str, ...] = ()
 
 
-def require_possible(setting: Setting) -> Runtime:
+def require_possible(setting: Setting, *, writes: bool = True) -> Runtime:
     """Return a setting's runtime.
+
+    Args:
+        setting: how a network is to run.
+        writes: whether it must be written first, as a module must.
 
     Raises:
         UsageError: there is none of that name, it has not that device or that arithmetic, or a
@@ -71,7 +80,7 @@ def require_possible(setting: Setting) -> Runtime:
     for name, least in (("batch", 1), ("resolution", 1), ("channels", 1), ("threads", 0)):
         if getattr(setting, name) < least:
             raise UsageError(f"{name} must be at least {least}; it is {getattr(setting, name)}.")
-    for module in runtime.modules:
+    for module in (*runtime.modules, *(runtime.writers if writes else ())):
         require(module, PURPOSE)
     if kind == "cuda":
         from effnet.devices import pick_device
@@ -96,6 +105,11 @@ def file_name(runtime: str) -> str:
     'model.xml'
     """
     return f"model{named(runtime).suffixes[0]}"
+
+
+def can_write(runtime: str) -> bool:
+    """Whether all is installed that writing a file for a runtime needs."""
+    return all(extras.installed(module) for module in named(runtime).writers)
 
 
 def write(module: "nn.Module", setting: Setting, folder: Path) -> Path:
@@ -131,6 +145,15 @@ def pictures(setting: Setting) -> NDArray[np.float32]:
     (2, 3, 8, 8)
     """
     return np.random.default_rng(0).standard_normal(setting.shape, dtype=np.float32)
+
+
+def processor(device: str) -> str:
+    """Return the name of a GPU; empty for the CPU."""
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def eager(module: "nn.Module", setting: Setting, *, channels_last: bool = True) -> Run:
@@ -220,7 +243,7 @@ def _placed(
     layout = memory_format(channels_last and all(w.dim() < 5 for w in module.parameters()))
     net = module.to(device, dtype).to(memory_format=layout)
     batch = torch.from_numpy(pictures(setting)).to(device, dtype, memory_format=layout)
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     return net, batch, wait
 
 
@@ -357,6 +380,7 @@ def _require_input(
             f"{path.name} takes {told}, not a float32 tensor (batch, channels, height, width)."
         )
     [(_, shape)] = inputs
+    require_square(path, [side if isinstance(side, int) and side > 0 else None for side in shape])
     sides = zip(shape, setting.shape, strict=True)
     if any(isinstance(side, int) and side not in (-1, wanted) for side, wanted in sides):
         raise UsageError(
@@ -371,11 +395,12 @@ RUNTIMES = {
     "torch": Runtime(("torch",), _TORCH, (".pt",), _write_torch, _load_eager),
     "compiled": Runtime(("torch",), _TORCH, (".pt",), _write_torch, _load_compiled),
     "onnxruntime": Runtime(
-        ("onnxruntime", "onnx", "onnxscript"),
+        ("onnxruntime",),
         {"cpu": ("float32",)},
         (".onnx",),
         _write_onnx,
         _load_onnxruntime,
+        writers=("onnx", "onnxscript"),
     ),
     "openvino": Runtime(
         ("openvino",),

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from effnet.measure.records import Timing, cores
 
+Found = TypeVar("Found")
 Run = Callable[[], Any]
 """Does the work once, and returns when it is done."""
 
@@ -37,6 +38,8 @@ of its rounds differ by more than the second."""
 ATTEMPTS = 3
 MORE = 2
 """Processes that are asked, too, when the first ones lie further apart than rounds may."""
+SLOW = 3.0
+"""Seconds of a run from which on one attempt of one process must do: more would take minutes."""
 
 
 class Sample(NamedTuple):
@@ -64,12 +67,14 @@ class Sample(NamedTuple):
     @property
     def noise(self) -> str:
         """Why the figure is in doubt; empty if it is not."""
-        signs = {
-            f"other processes used {self.others:.1f} of the {cores()} cores": self.others
-            > SHARE_OTHERS * cores(),
-            f"the medians of its rounds lie {self.spread:.0%} apart": self.spread > SHARE_SPREAD,
-        }
-        return "; ".join(words for words, seen in signs.items() if seen)
+        apart = f"the medians of its rounds lie {self.spread:.0%} apart"
+        signs = (_noise_of(self.others), apart if self.spread > SHARE_SPREAD else "")
+        return "; ".join(filter(None, signs))
+
+    @property
+    def final(self) -> bool:
+        """Whether another attempt is not worth its time: this is not in doubt, or runs are slow."""
+        return self.doubt <= 1 or float(np.median(self.rounds[0])) > SLOW
 
 
 def timed(
@@ -83,6 +88,8 @@ def timed(
 ) -> Timing:
     """Time a run: warm it up, repeat it in several rounds, and take them anew if they are in doubt.
 
+    Runs that take longer than `SLOW` are not taken anew.
+
     Args:
         run: what to time.
         seconds: that all rounds take together, unless `least` takes longer.
@@ -95,7 +102,7 @@ def timed(
     theirs = others or seconds_of_others
     _warm_up(run, seconds, clock)
     taken: list[Sample] = []
-    while len(taken) < ATTEMPTS and not (taken and taken[-1].doubt <= 1):
+    while len(taken) < ATTEMPTS and not (taken and taken[-1].final):
         taken.append(_sample(run, seconds, least, rounds, clock, theirs))
     best = min(taken, key=lambda sample: sample.doubt)
     every = list(chain.from_iterable(best.rounds))
@@ -103,13 +110,25 @@ def timed(
     return Timing(median=median, low=low, high=high, p99=p99, runs=len(every), noise=best.noise)
 
 
+def watched(work: Callable[[], Found]) -> tuple[Found, str]:
+    """Do work once; return what it gives, and why its times are in doubt, empty if they are not."""
+    start, before = time.perf_counter(), seconds_of_others()
+    found = work()
+    used = seconds_of_others() - before
+    return found, _noise_of(_cores_kept_busy(used, time.perf_counter() - start))
+
+
 def more_needed(taken: Sequence[Timing], processes: int) -> bool:
     """Whether another process should time: there are too few, or they do not agree.
+
+    Where a run takes longer than `SLOW`, one process is enough.
 
     >>> quick, slow = (Timing(median=m, low=m, high=m, p99=m, runs=9) for m in (1.0, 1.2))
     >>> more_needed([quick, quick], 3), more_needed([quick] * 3, 3), more_needed([quick, slow], 2)
     (True, False, True)
     """
+    if any(timing.median > SLOW for timing in taken):
+        return False
     if len(taken) < processes or processes == 1:
         return len(taken) < processes
     return len(taken) < processes + MORE and _spread(taken) > SHARE_SPREAD
@@ -179,7 +198,18 @@ def _sample(
     fewest = -(-least // rounds)
     taken = [_round(run, seconds / rounds, fewest, clock) for _ in range(rounds)]
     passed, used = clock() - start, others() - before
-    return Sample(taken, max(0.0, used - BLUR * cores()) / passed)
+    return Sample(taken, _cores_kept_busy(used, passed))
+
+
+def _cores_kept_busy(used: float, passed: float) -> float:
+    """Return how many cores seconds of CPU time are, without what may be the clock's error."""
+    return max(0.0, used - BLUR * cores()) / passed
+
+
+def _noise_of(others: float) -> str:
+    """Say how many cores others kept busy, if those are more than may be."""
+    told = f"other processes used {others:.1f} of the {cores()} cores"
+    return told if others > SHARE_OTHERS * cores() else ""
 
 
 def _round(run: Run, seconds: float, fewest: int, clock: Callable[[], float]) -> list[float]:

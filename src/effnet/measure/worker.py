@@ -16,7 +16,7 @@ from typing import Any
 from effnet.errors import EffnetError, ResourceError, out_of_memory
 from effnet.measure.memory import give_back, peak_memory, reset_peak, used_memory
 from effnet.measure.records import Setting
-from effnet.measure.runtimes import Run, named, training
+from effnet.measure.runtimes import Run, named, processor, training
 from effnet.measure.timing import timed
 
 Load = Callable[[Path, Setting], Run]
@@ -26,19 +26,34 @@ RUNS = 2
 
 
 def main() -> None:
-    """Answer the task on standard input."""
+    """Answer the task on standard input: with figures, or `error` or `failed` where that fails.
+
+    `error` is one of effnet's exceptions and its message, `failed` any other exception in words.
+    """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no answer
     try:
         answer = _measured(json.load(sys.stdin))
     except EffnetError as error:
         answer = {"error": [type(error).__name__, str(error)]}
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        answer = {"error": [ResourceError.__name__, "out of memory"]}
+    except Exception as error:  # each runtime has its own
+        if out_of_memory(error):
+            answer = {"error": [ResourceError.__name__, "out of memory"]}
+        else:
+            answer = {"failed": _in_words(error)}
     json.dump(answer, answers)
     answers.flush()
+
+
+def _in_words(error: Exception) -> str:
+    r"""Return an exception's type, and the first line of its message that says something.
+
+    >>> _in_words(RuntimeError("Exception from core.cpp:99:\nno such layer\nat 7"))
+    'RuntimeError: no such layer'
+    """
+    lines = map(str.strip, str(error).splitlines())
+    told = next((line for line in lines if line and not line.endswith(":")), "")
+    return f"{type(error).__name__}: {told}".removesuffix(": ")
 
 
 def _measured(task: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +73,7 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
     return {
         "memory": memory,
         "latency": None if timing is None else asdict(timed(run, **timing)),
-        "processor": _processor(setting.device),
+        "processor": processor(setting.device),
     }
 
 
@@ -87,15 +102,6 @@ def _memory(run: Run, device: str, before: int) -> int | None:
 def _repeat(run: Run) -> None:
     for _ in range(RUNS):
         run()
-
-
-def _processor(device: str) -> str:
-    """Return the name of a GPU; empty for the CPU."""
-    if not device.startswith("cuda"):
-        return ""
-    import torch
-
-    return torch.cuda.get_device_name(device)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,16 @@ from torch import Tensor, nn
 from effnet.nets.backward import DepthwiseConv2d, mean_and_self
 from effnet.nets.spec import Spec, Stage
 
+
+class SiLU(nn.SiLU):
+    """SiLU, in place but where its gradient needs the input, which it would have to copy first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x, inplace=not (x.requires_grad and torch.is_grad_enabled()))
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "silu": nn.SiLU,  # in place it would copy its input first, which its gradient needs
+    "silu": SiLU,
     "relu": partial(nn.ReLU, inplace=True),
     "relu6": partial(nn.ReLU6, inplace=True),
 }

@@ -266,7 +266,7 @@ def _declared(cls: type[Declared], data: Mapping[str, Any]) -> Declared:
 def _check_names(names: Iterable[str], cls: type[Any]) -> None:
     known = [field.name for field in fields(cls)]
     for name in names:
-        if name not in known:
+        if name not in known:  # looking for the closest takes a while, and changes are made often
             _require(False, f"it has no field {name!r}.{closest(str(name), known)}")
 
 

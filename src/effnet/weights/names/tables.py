@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,12 @@ from effnet.nets.network import EfficientNet
 from effnet.nets.spec import Spec, Stage
 
 COUNT = "num_batches_tracked"
+
+UNSEEN: Mapping[str, Any] = {
+    **{"name": "", "padding": "same", "norm_eps": 1.0, "norm_momentum": 1.0},
+    **{"resolution": 32, "train_resolution": 32, "dropout": 0.0, "drop_path": 0.0},
+}
+"""What no tensor shows: networks that differ only in this share an outline."""
 
 # What our layers hold, by kind of layer. A gate is a 1x1 convolution of squeeze-and-excitation,
 # the only convolutions with a bias.
@@ -210,8 +217,7 @@ class Outline:
 
 def outline(spec: Spec) -> Outline:
     """Return the outline of a network."""
-    # Networks that differ in what no tensor shows share one.
-    return _outline(spec.with_(name="", padding="same", norm_eps=1.0, norm_momentum=1.0))
+    return _outline(spec.with_(**UNSEEN))
 
 
 @lru_cache(maxsize=8)

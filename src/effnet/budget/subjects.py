@@ -8,8 +8,8 @@ from torch import nn
 from effnet.errors import ModelFileError, UsageError, closest
 from effnet.measure.model_files import READERS, look_into, require_square
 from effnet.measure.records import Measurement
+from effnet.measure.stand_in import stand_in
 from effnet.model import Model
-from effnet.nets.network import fresh
 from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
@@ -83,7 +83,7 @@ def opened(what: "str | Path | Spec | nn.Module | Model") -> Subject:
 
 
 def _declared(spec: Spec) -> Subject:
-    return Subject(spec.name, fresh(spec, seed=0), spec, spec.resolution, spec.in_channels)
+    return Subject(spec.name, stand_in(spec), spec, spec.resolution, spec.in_channels)
 
 
 def _module(module: nn.Module) -> Subject:

@@ -82,7 +82,7 @@ def test_words_that_mean_nothing() -> None:
         ("bad.json", "{", "is not JSON"),
         ("list.json", "[1]", "not an object"),
         ("other.json", '{"name": "x"}', "it lacks"),
-        ("gone.onnx", None, "Cannot read"),
+        ("gone.onnx", None, "There is no file"),
         ("bad.onnx", "nonsense", "is damaged"),
         ("model.safetensors", "nonsense", "model.safetensors"),
     ],

@@ -149,7 +149,7 @@ def costs_on(machine: Abacus, data: DataSet | None) -> dict[str, dict[str, float
     }
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     start=st.floats(0, 0.01),
     per_mac=st.floats(1e-12, 1e-10),

@@ -67,7 +67,7 @@ def test_phi_is_the_largest_of_all(
     assert solution.machine is None
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     variant=st.sampled_from(["b0", "b3", "v2-b0", "lite0", "edge-s", "cc-b0-4e"]),
     phi=st.floats(-4, 4),
@@ -185,7 +185,7 @@ def largest(cost: Cost, limit: float) -> float:
     return last(lambda step: cost(scalings(step).spec) <= limit, *scalings.ends) / STEPS
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(
     machine=st.sampled_from(sorted(MACHINES)),
     rate=st.sampled_from([5e9, 1e11, 2e12]),
@@ -227,7 +227,7 @@ def test_few_measurements_are_typical() -> None:
 
 
 @given(room=st.floats(1.0, 1.4), seed=st.integers(0, 100))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_steps_of_the_pixels_are_got_round(room: float, seed: int) -> None:
     cost = fast_at(plain(1e-3, 3e10, 3e9), 8, 0.8)
     limit = Limit("latency", room * cost(scale("b0", phi=0)))
@@ -243,7 +243,7 @@ def test_steps_of_the_pixels_are_got_round(room: float, seed: int) -> None:
     rooms=st.tuples(st.floats(1, 1.5), st.floats(1, 1.5), st.floats(1, 1.5)),
     quantities=st.sets(st.sampled_from(["latency", "memory", "params"]), min_size=2),
 )
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_several_limits_at_once(phi: float, rooms: tuple[float, ...], quantities: set[str]) -> None:
     costs = {
         "latency": plain(1e-3, 3e10, 3e9),

@@ -45,7 +45,7 @@ from effnet.data.sources import open_data
 from effnet.data.splits import Split
 from effnet.devices import autocast, memory_kept, pick_device
 from effnet.errors import EffnetError, UsageError
-from effnet.files import atomic_path, write_text
+from effnet.files import write_picture, write_text
 from effnet.measure.records import cores
 
 SIDE, PAD = 32, 4
@@ -79,7 +79,7 @@ class Work:
 
 
 WORK = {
-    # A picture costs all seven networks 22 ms of one core together, and two threads are hardly
+    # A picture costs all seven networks 25 ms of one core together, and two threads are hardly
     # quicker with networks so small: two runs at once train four seeds in about 23 minutes. Four
     # seeds have intervals two thirds as wide as three of the same spread.
     "small": Work(train=12_500, test=5_000, epochs=2, batch=32, seeds=4),
@@ -343,8 +343,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     right.invert_yaxis()
     right.set_xlabel(f"{REFERENCE} less it, points of accuracy")
     right.grid(alpha=0.3, axis="x")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    write_picture(path, figure)
 
 
 def report(rows: Sequence[Row], seeds: int, work: Work, title: str) -> str:
@@ -471,9 +470,11 @@ def main() -> None:
     whole = whole_seeds(names, seeds, runs)
     if not whole:
         raise UsageError("No seed has all its runs yet: run again to go on.")
+    minutes = sum(run["seconds"] for run in runs) / 60 / at_once
     title = record["work"] = (
         f"{work.epochs} epochs of {work.train} pictures of {study.pictures.classes} classes, "
-        f"{work.test} test pictures, seeds {', '.join(map(str, whole))}, on {place}"
+        f"{work.test} test pictures, seeds {', '.join(map(str, whole))}, "
+        f"{minutes:.0f} minutes on {place}"
     )
     rows = record["rows"] = summary([networks[name] for name in names], whole, runs)
     write(out, record, report(rows, len(whole), work, title))

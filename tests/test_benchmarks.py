@@ -160,7 +160,7 @@ def require_equal_cost(networks: list[dict[str, Any]]) -> None:
 
 @pytest.mark.slow
 def test_scaling_study(tmp_path: Path) -> None:
-    options = ("--quick", "--threads", "1", "--at-once", "1")
+    options = ("--quick", "--threads", "1", "--at-once", "2")
     record = run("scaling_study", *options, out=tmp_path / "table")
     require_equal_cost(record["settings"]["networks"])
     runs = [(turn["seed"], turn["name"]) for turn in record["runs"]]

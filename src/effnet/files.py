@@ -3,11 +3,19 @@
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from effnet.errors import ResourceError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SECONDS_BETWEEN_TRIES = 0.1
+DOTS_PER_INCH = 120
 
 
 @contextmanager
@@ -45,6 +53,17 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_picture(path: str | Path, figure: "Figure") -> Path:
+    """Write a figure to `path` as PNG, whole or not at all, and return the path.
+
+    Raises:
+        ResourceError: the file could not be written.
+    """
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
+    return Path(path)
+
+
 def take_lock(descriptor: int) -> None:
     """Lock an open file for this process; the system lets go of it when the process ends.
 
@@ -61,6 +80,19 @@ def take_lock(descriptor: int) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def wait_for_lock(descriptor: int) -> None:
+    """Lock an open file as `take_lock` does, when no other process holds it any more.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    while True:
+        try:
+            return take_lock(descriptor)
+        except (BlockingIOError, PermissionError):
+            time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def _sync(path: Path) -> None:

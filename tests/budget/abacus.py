@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from budget.machines import told
 from effnet.errors import ResourceError
 from effnet.measure.counts import count
-from effnet.measure.records import Machine, Measurement, Setting, Timing
+from effnet.measure.records import Machine, Measurement, Setting
 from effnet.nets.spec import Spec
 from effnet.training.batch_size import Measured
 from effnet.training.job import Job
@@ -54,14 +55,7 @@ class Abacus:
         seconds = self.latency(spec, setting.batch)
         noise = "shaken" if self.seen.count(spec.name) <= self.disturbed.get(spec.name, 0) else ""
         seconds *= 1.5 if noise else 1.0
-        timing = Timing(median=seconds, low=seconds, high=seconds, p99=seconds, runs=9, noise=noise)
-        return Measurement(
-            name=spec.name,
-            setting=setting,
-            machine=HERE,
-            latency=timing if "latency" in what else None,
-            memory=self.memory(spec) if "memory" in what else None,
-        )
+        return told(spec, setting, what, HERE, seconds, self.memory(spec), noise)
 
     def speed(self, job: Job) -> Measured:
         self.trained.append(job.spec.name)

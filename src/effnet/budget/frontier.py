@@ -13,7 +13,7 @@ from effnet.budget.choose import Choice
 from effnet.budget.limits import shown
 from effnet.budget.ranking import Row
 from effnet.budget.reasons import Question
-from effnet.files import atomic_path
+from effnet.files import write_picture
 from effnet.nets.variants import VARIANTS
 
 COLOURS = {
@@ -63,10 +63,7 @@ def frontier_picture(choice: Choice, path: str | Path) -> Path:
     Raises:
         ResourceError: the file could not be written.
     """
-    figure = draw(choice)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return Path(path)
+    return write_picture(path, draw(choice))
 
 
 def draw(choice: Choice) -> Figure:

@@ -96,7 +96,7 @@ class Ledger:
     def measure(self, network: Network) -> None:
         """Measure a network, once more if it was measured before.
 
-        What was disturbed does not count, if a second try is not.
+        A disturbed measurement is taken once more, and the second counts.
 
         Raises:
             ResourceError: a limited quantity cannot be measured here.

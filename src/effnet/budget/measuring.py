@@ -23,7 +23,7 @@ def bench(
     seconds: float = 2.0,
     training: bool = False,
 ) -> Measurement:
-    """Measure the time, memory and size of a network on this machine, in a process of its own.
+    """Measure the time, memory and size of a network on this machine, in processes of their own.
 
     Args:
         what: a variant, a model, a module, a declaration, or any file that `effnet bench` takes.

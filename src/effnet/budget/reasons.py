@@ -44,19 +44,21 @@ class Question:
         return " on " + ", ".join(word for word in words if word)
 
     @property
-    def options(self) -> list[str]:
-        """The options of a command that measures in this setting, where they are not the usual."""
-        usual = Setting().settled()
-        values = {name: getattr(self.setting, name) for name in OPTIONS}
-        return [
-            f"--{name} {value}" for name, value in values.items() if value != getattr(usual, name)
-        ]
-
-    @property
     def limits_there(self) -> str:
         """The limits, and where those that are measured are to be kept."""
         counted = all(limit.quantity in COUNTED for limit in self.limits)
         return " and ".join(map(str, self.limits)) + ("" if counted else self.where)
+
+
+def options_of(setting: Setting) -> list[str]:
+    """Return the options of a command that measures in a setting, where they are not the usual.
+
+    >>> options_of(Setting(runtime="openvino", batch=8).settled())
+    ['--runtime openvino', '--batch 8']
+    """
+    usual = Setting().settled()
+    values = {name: getattr(setting, name) for name in OPTIONS}
+    return [f"--{name} {value}" for name, value in values.items() if value != getattr(usual, name)]
 
 
 def reason(
@@ -171,7 +173,7 @@ def _remedy(question: Question, spec: Spec) -> str:
         for limit in solvable
     )
     counted = all(limit.quantity in COUNTED for limit in solvable)
-    options = [] if counted else question.options
+    options = [] if counted else options_of(question.setting)
     classes = [f"--classes {spec.classes}"] if spec.classes != USUAL_CLASSES else []
     command = " ".join(["effnet scale --to", ",".join(words), *options, *classes])
     return f"Raise it, or have a network of another size found: {command}"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from effnet.budget.search import Row, SearchResult
-from effnet.files import atomic_path
+from effnet.files import write_picture
 from effnet.nets.scaling import CONSTRAINT
 
 GAMMAS = (1.1, 1.2, 1.3)
@@ -42,9 +42,7 @@ def search_picture(result: SearchResult, path: str | Path) -> Path:
     )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right", fontsize="small", markerscale=0.6, labelspacing=0.7)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return Path(path)
+    return write_picture(path, figure)
 
 
 def _draw_room(axes: Axes) -> None:

@@ -93,7 +93,7 @@ class Solution:
 
     @property
     def disturbed(self) -> int:
-        """How many of the measurements are in doubt, as other programs ran meanwhile."""
+        """How many of the measurements are in doubt; see `effnet.measure.records.Timing`."""
         return sum(bool(row.latency and row.latency.noise) for row in self.measurements)
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def solve(
     convention: str = "torch",
     measure: Measure = measured,
     most: int = MOST,
-    tell: Tell | None = None,
+    tell: Tell = lambda _: None,
 ) -> Solution:
     """Find the largest scaling of a variant that keeps every limit.
 
@@ -172,7 +172,7 @@ def solve(
         raise UsageError(f"At least {SPARED + 1} measurements are needed; most is {most}.")
     scalings = Scalings(variant, only, alpha, beta, gamma, classes, convention)
     how = (setting or Setting()).settled()
-    ledger = Ledger(parse_limits(limits), how, measure=measure, most=most, tell=tell or _silent)
+    ledger = Ledger(parse_limits(limits), how, measure=measure, most=most, tell=tell)
     step = _largest(ledger, scalings)
     network = _settled(ledger, scalings, step)
     rows = ledger.measurements
@@ -358,7 +358,3 @@ def _note(ledger: Ledger, scalings: Scalings, network: Network) -> str:
     else:
         why = "no network measured came nearer"
     return f"It stays {100 * left:.1f} % under the limit that binds: {why}."
-
-
-def _silent(_: str) -> None:
-    pass

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from effnet.budget.points import Shares
 from effnet.errors import DivergedError, EffnetError, ResourceError, UsageError, out_of_memory
 from effnet.extras import require
-from effnet.files import take_lock
+from effnet.files import wait_for_lock
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -421,18 +421,11 @@ def _alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _unusable(folder, error) from error
     with file:
-        _wait_for_lock(file.fileno(), folder)
-        yield
-
-
-def _wait_for_lock(descriptor: int, folder: Path) -> None:
-    while True:
         try:
-            return take_lock(descriptor)
-        except (BlockingIOError, PermissionError):
-            time.sleep(0.05)
+            wait_for_lock(file.fileno())
         except OSError as error:
             raise _unusable(folder, error) from error
+        yield
 
 
 def _unusable(folder: Path, error: OSError) -> ResourceError:

@@ -53,8 +53,8 @@ def opened(what: "str | Path | Spec | nn.Module | Model") -> Subject:
     Args:
         what: a variant's name; a JSON file with a network's declaration; a model file, a run folder
             or whatever else `effnet.pretrained.open_weights` takes; an .onnx or .xml file; a
-            declaration; a module; a model. Named and declared networks get initial weights, as
-            time and memory do not depend on them.
+            declaration; a module; a model. Named and declared networks are not trained; see
+            `effnet.measure.stand_in`.
 
     Raises:
         UsageError: a word means nothing, or a file takes no square pictures.

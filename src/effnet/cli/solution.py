@@ -8,7 +8,6 @@ from effnet.cli.output import table
 
 if TYPE_CHECKING:
     from effnet.budget.solve import Cost, Solution
-    from effnet.measure.records import Setting
     from effnet.nets.spec import Spec
 
 COLUMNS = ("block", "repeats", "kernel", "stride", "expansion", "channels")
@@ -86,31 +85,20 @@ def _taken(solution: "Solution") -> str:
     if not solution.disturbed:
         return taken
     return (
-        f"{taken}, {solution.disturbed} of them disturbed by other programs: on a quiet machine it "
+        f"{taken}, {solution.disturbed} of them in doubt: on a quieter machine it "
         "may find another network"
     )
 
 
 def following(solution: "Solution", out: Path | None) -> str:
     """Return how to go on with a solution, which is in the file `out` if it is in any."""
+    from effnet.budget.reasons import options_of
+
     if out is None:
         return "Give --out net.json to keep the network for `effnet fit --variant net.json`."
     file = shlex.quote(str(out))
-    measured = " ".join(["", *_options(solution.setting)]) if solution.measurements else ""
+    measured = " ".join(["", *options_of(solution.setting)]) if solution.measurements else ""
     return (
         f"Written to {out}. Train it: effnet fit DATA --variant {file}\n"
         f"Measure it: effnet bench {file}{measured}"
     )
-
-
-def _options(setting: "Setting") -> list[str]:
-    """Return the options that measure in a setting, where they are not the usual ones."""
-    from effnet.measure.records import Setting
-
-    usual = Setting().settled()
-    names = ("runtime", "device", "dtype", "batch", "threads")
-    return [
-        f"--{name} {getattr(setting, name)}"
-        for name in names
-        if getattr(setting, name) != getattr(usual, name)
-    ]

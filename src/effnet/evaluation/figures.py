@@ -7,7 +7,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from effnet.evaluation.metrics import Evaluation
-from effnet.files import atomic_path
+from effnet.files import write_picture
 
 MOST_NUMBERED = 30
 """Up to so many classes each cell says its count; beyond, colour alone is readable."""
@@ -44,9 +44,7 @@ def confusion_picture(evaluation: Evaluation, path: str | Path) -> Path:
             axes.text(
                 column, row, counts[row, column], ha="center", va="center", color=colour, size=8
             )
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return Path(path)
+    return write_picture(path, figure)
 
 
 def _short(name: str) -> str:

@@ -16,10 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from effnet.devices import memory_format, pick_device
 from effnet.errors import UsageError
 from effnet.measure.records import Setting
-from effnet.measure.runtimes import pictures
+from effnet.measure.runtimes import placed
 from effnet.nets.network import EfficientNet
 
 REST = "rest"
@@ -96,15 +95,11 @@ def break_down(net: nn.Module, setting: Setting, *, seconds: float = 1.0) -> tup
             f"Only torch runs a network block by block; {setting.runtime} joins operators across "
             "blocks. Break it down with the runtime torch."
         )
-    device, dtype = pick_device(setting.device), getattr(torch, setting.dtype)
-    # A weight of five dimensions has no such layout.
-    layout = memory_format(channels_last=all(weight.dim() < 5 for weight in net.parameters()))
-    subject = deepcopy(net).eval().to(device, dtype).to(memory_format=layout)
-    batch = torch.from_numpy(pictures(setting)).to(device, dtype, memory_format=layout)
-    parts = dict(_parts(subject))
-    stopwatch = _CudaStopwatch(device) if device.type == "cuda" else _Stopwatch()
-    watch = _Watch(parts, stopwatch)
     with threads_held(setting.settled().threads):
+        subject, batch, _ = placed(deepcopy(net).eval(), setting)
+        parts = dict(_parts(subject))
+        cuda = batch.device.type == "cuda"
+        watch = _Watch(parts, _CudaStopwatch(batch.device) if cuda else _Stopwatch())
         work = _work(subject, batch, watch)
         times = _times(subject, batch, watch, seconds)
     parameters = _parameters({**parts, REST: subject})

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from effnet.files import atomic_path
+from effnet.files import write_picture
 from effnet.measure.blocks import Block, share
-from effnet.measure.roofline import Limits, attainable
+from effnet.measure.roofline import Limits, reached
 
 LABELLED = 6
 """Blocks that the roofline names: those that take the most time."""
@@ -22,7 +22,7 @@ def bars(blocks: Sequence[Block], path: str | Path, title: str) -> Path:
     Raises:
         ResourceError: the file could not be written.
     """
-    return _written(bars_figure(blocks, title), path)
+    return write_picture(path, bars_figure(blocks, title))
 
 
 def roofline(blocks: Sequence[Block], limits: Limits, path: str | Path, title: str) -> Path:
@@ -33,7 +33,7 @@ def roofline(blocks: Sequence[Block], limits: Limits, path: str | Path, title: s
     Raises:
         ResourceError: the file could not be written.
     """
-    return _written(roofline_figure(blocks, limits, title), path)
+    return write_picture(path, roofline_figure(blocks, limits, title))
 
 
 def bars_figure(blocks: Sequence[Block], title: str) -> Figure:
@@ -99,10 +99,9 @@ def _name_slowest(axes: Axes, blocks: Sequence[Block], limits: Limits, whole: fl
     slowest.sort(key=lambda block: block.gflops)
     heights = (np.arange(len(slowest)) + 0.5) / max(1, len(slowest))
     for block, height in zip(slowest, heights, strict=True):
-        reached = share(block.gflops, attainable(block, limits))
         axes.annotate(
             f"{block.name}\n{share(block.seconds, whole):.0f} % of the time, "
-            f"{reached:.0f} % of the roof",
+            f"{reached(block, limits):.0f} % of the roof",
             (block.intensity, block.gflops),
             (1.04, height),
             textcoords="axes fraction",
@@ -110,9 +109,3 @@ def _name_slowest(axes: Axes, blocks: Sequence[Block], limits: Limits, whole: fl
             fontsize="small",
             verticalalignment="center",
         )
-
-
-def _written(figure: Figure, path: str | Path) -> Path:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return Path(path)

@@ -160,7 +160,7 @@ def eager(module: "nn.Module", setting: Setting, *, channels_last: bool = True) 
     """Return a call that runs a module in plain torch. The module is taken over, not copied."""
     import torch
 
-    net, batch, wait = _placed(module.eval(), setting, channels_last=channels_last)
+    net, batch, wait = placed(module.eval(), setting, channels_last=channels_last)
 
     def run() -> Any:
         with torch.inference_mode():
@@ -180,7 +180,7 @@ def compiled(module: "nn.Module", setting: Setting) -> Run:
     import torch
     from torch._inductor import config
 
-    net, batch, wait = _placed(module.eval(), setting)
+    net, batch, wait = placed(module.eval(), setting)
     on_cpu = batch.device.type == "cpu"
     quick = torch.compile(net, dynamic=False, mode=None if on_cpu else "reduce-overhead")
 
@@ -208,7 +208,7 @@ def training(path: Path, setting: Setting) -> Run:
     import torch.nn.functional as F
 
     exact = replace(setting, dtype="float32")
-    net, batch, wait = _placed(_unpickled(path).train(), exact)
+    net, batch, wait = placed(_unpickled(path).train(), exact)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-6, fused=True)
     dtype = getattr(torch, setting.dtype)
 
@@ -229,10 +229,13 @@ def training(path: Path, setting: Setting) -> Run:
     return step
 
 
-def _placed(
+def placed(
     module: "nn.Module", setting: Setting, *, channels_last: bool = True
 ) -> "tuple[nn.Module, Tensor, Callable[[], None]]":
-    """Return a module and a batch as the setting has them, and what waits for the device."""
+    """Return a module and `pictures` as the setting has them, and what waits for the device.
+
+    torch computes with the setting's threads from then on. The module is taken over, not copied.
+    """
     import torch
 
     from effnet.devices import memory_format, pick_device

@@ -15,7 +15,7 @@ def stand_in(spec: Spec) -> EfficientNet:
 
     Without statistics of its own a BatchNorm leaves what passes through as it is, and initial
     weights make that smaller layer by layer, until numbers are so small (denormal) that a CPU needs
-    many times as long for them. Trained networks have none.
+    many times as long for them. Trained networks seldom have any.
 
     >>> from effnet.nets.scaling import variant_spec
     >>> net = stand_in(variant_spec("lite0"))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from effnet.errors import UsageError, closest
 
@@ -267,7 +267,7 @@ def _check_names(names: Iterable[str], cls: type[Any]) -> None:
     known = [field.name for field in fields(cls)]
     for name in names:
         if name not in known:  # looking for the closest takes a while, and changes are made often
-            _require(False, f"it has no field {name!r}.{closest(str(name), known)}")
+            _refuse(f"it has no field {name!r}.{closest(str(name), known)}")
 
 
 def _check(declared: Stage | Spec) -> None:
@@ -285,4 +285,8 @@ def _check(declared: Stage | Spec) -> None:
 
 def _require(condition: bool, problem: str) -> None:
     if not condition:
-        raise UsageError(f"This is not a network's declaration: {problem.rstrip('.')}.")
+        _refuse(problem)
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise UsageError(f"This is not a network's declaration: {problem.rstrip('.')}.")

@@ -18,7 +18,7 @@ from scipy.signal import savgol_filter
 from effnet.data.batches import Batch
 from effnet.data.sources import DataSet
 from effnet.errors import DataError, DivergedError, UsageError
-from effnet.files import atomic_path
+from effnet.files import write_picture
 from effnet.nets.network import EfficientNet
 from effnet.training.job import Job
 from effnet.training.step import FEWEST
@@ -191,9 +191,7 @@ def rate_picture(curve: RateCurve, path: str | Path) -> Path:
         xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - margin, high + 2 * margin)
     )
     axes.legend(fontsize="small")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return Path(path)
+    return write_picture(path, figure)
 
 
 def _step(trial: Trial, batches: Iterable[Batch]) -> Callable[[float], float]:

@@ -14,6 +14,7 @@ from effnet.data.sources import DataSet
 from effnet.data.splits import Split
 from effnet.data.transforms import Preprocessing
 from effnet.errors import DataError
+from effnet.measure.records import cores
 from effnet.nets.spec import Spec
 from effnet.tasks.task import measured_settings
 from effnet.training.recipe import Recipe
@@ -194,8 +195,5 @@ def _workers(split: Split) -> int:
     # Pictures in memory cost less to transform here than to send between processes.
     if split.in_memory:
         return 0
-    # A container or a batch system may give a process fewer cores than the machine has.
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that train on this machine
-    return max(1, min(MOST_WORKERS, cores // beside))
+    return max(1, min(MOST_WORKERS, cores() // beside))

@@ -25,6 +25,7 @@ from effnet.errors import (
     ResourceError,
     UsageError,
 )
+from effnet.measure.records import cores
 from effnet.training.signals import ECHO
 
 PROGRAM = (sys.executable, "-m", "effnet")
@@ -242,9 +243,7 @@ def _culprit(failed: Sequence[_Worker]) -> _Worker:
 
 
 def _environment(devices: int) -> dict[str, str]:
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    defaults = {"OMP_NUM_THREADS": str(max(1, cores // devices))}
+    defaults = {"OMP_NUM_THREADS": str(max(1, cores() // devices))}
     if sys.platform == "linux":
         defaults["GLOO_SOCKET_IFNAME"] = "lo"  # a machine's own name may lead nowhere
     return {name: value for name, value in defaults.items() if name not in os.environ} | {

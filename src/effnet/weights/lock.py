@@ -1,15 +1,11 @@
 """One process at a time, by a lock that the system lets go of when its holder ends."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from effnet.errors import ResourceError
-from effnet.files import take_lock
-
-SECONDS_BETWEEN_TRIES = 0.1
+from effnet.files import wait_for_lock
 
 
 @contextmanager
@@ -30,20 +26,10 @@ def locked(target: Path) -> Iterator[None]:
         raise _unusable(lock, error) from error
     with file:
         try:
-            while not _taken(file):
-                time.sleep(SECONDS_BETWEEN_TRIES)
+            wait_for_lock(file.fileno())
         except OSError as error:
             raise _unusable(lock, error) from error
         yield
-
-
-def _taken(file: IO[str]) -> bool:
-    """Take the lock if nobody holds it."""
-    try:
-        take_lock(file.fileno())
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 def _unusable(lock: Path, error: OSError) -> ResourceError:

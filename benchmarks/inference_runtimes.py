@@ -80,7 +80,10 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--batch", type=int, default=1)
     options.add_argument("--resolution", type=int, default=224)
-    options.add_argument("--seconds", type=float, default=2.0, help="of a competitor's turn")
+    # Many short turns: a machine that others share drifts within seconds by more than the networks
+    # differ, and what it does at a time should meet both alike.
+    options.set_defaults(rounds=100)
+    options.add_argument("--seconds", type=float, default=0.15, help="of a competitor's turn")
     settings = options.parse_args()
     if settings.quick:
         settings.resolution, settings.seconds, settings.rounds = 32, 0.05, 1

@@ -31,8 +31,9 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import InterpolationMode, v2
 
 from effnet.data.batches import training_batches
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import FileSplit
-from effnet.data.transforms import Preprocessing, training_transform
+from effnet.data.transforms import training_transform
 
 RESOLUTION, BATCH = 224, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -24,9 +24,9 @@ from common import chosen, in_turns, machine, parser, summary, table, versions, 
 from torch import Tensor, nn
 
 from effnet.data.batches import Batch
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.sources import DataSet
 from effnet.data.splits import ArraySplit
-from effnet.data.transforms import Preprocessing
 from effnet.devices import autocast
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import variant_spec

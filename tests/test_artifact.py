@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from effnet import artifact
+from effnet.card import Card
 from effnet.errors import EffnetError, ModelFileError, UsageError
 from effnet.model import Model
 from effnet.nets.network import EfficientNet
@@ -276,7 +277,7 @@ def test_card_that_cannot_be(changes: dict[str, Any], match: str) -> None:
         "preprocessing": model.preprocessing,
     }
     with pytest.raises(UsageError, match=match):
-        artifact.Card(**{**fields, **changes})
+        Card(**{**fields, **changes})
 
 
 def test_golden_file_is_read_for_ever() -> None:

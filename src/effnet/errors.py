@@ -43,6 +43,12 @@ class ModelFileError(EffnetError):
     exit_code = 6
 
 
+class NothingBetter(EffnetError):
+    """Of all that was tried nothing is better than what came in; nothing was written."""
+
+    exit_code = 7
+
+
 class Preempted(EffnetError):
     """SIGTERM arrived; a checkpoint was written and the run can be resumed."""
 

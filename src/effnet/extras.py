@@ -7,14 +7,21 @@ from typing import Any
 from effnet.errors import ResourceError
 
 EXTRA_OF: dict[str, str] = {
+    "ai_edge_litert": "litert",
+    "ai_edge_quantizer": "litert",
+    "coremltools": "coreml",
+    "executorch": "executorch",
     "h5py": "keras",
     "huggingface_hub": "hub",
     "keras": "keras",
+    "litert_torch": "litert",
+    "nncf": "compress",
     "onnx": "deploy",
     "onnxruntime": "deploy",
     "onnxscript": "deploy",
     "openvino": "deploy",
     "optuna": "tune",
+    "torch_pruning": "compress",
 }
 """The extra of `pip install 'effnet[EXTRA]'` that brings a module."""
 

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from effnet import artifact
+from effnet.card import Card
 from effnet.data.arrays import pixels
 from effnet.data.defaults import default_preprocessing, for_channels
 from effnet.data.folders import list_pictures
 from effnet.data.imagenet import folder_classes
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.ranges import attach
 from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
 from effnet.data.splits import ArraySplit, Split
 from effnet.data.targets import difference
-from effnet.data.transforms import Preprocessing
 from effnet.deployment.predict import Prediction, predict_files
 from effnet.devices import on_device
 from effnet.errors import UsageError
@@ -180,9 +181,9 @@ class Model:
         return push(state, self.card, repository, private=private, licence=licence, token=token)
 
     @property
-    def card(self) -> artifact.Card:
+    def card(self) -> Card:
         """What a model file says of the network."""
-        return artifact.Card(
+        return Card(
             spec=self.spec,
             task=self.task.name,
             classes=self.classes,
@@ -429,7 +430,7 @@ class Model:
         self._weights = source.where
         attach(self.net, self.preprocessing)
 
-    def _take(self, card: artifact.Card, where: str) -> None:
+    def _take(self, card: Card, where: str) -> None:
         """Become what a model file says of the network."""
         self.task, self.preprocessing = _task_of(card), card.preprocessing
         self.training, self.figures = card.training, card.figures
@@ -486,7 +487,7 @@ class Model:
         )
 
 
-def _task_of(card: artifact.Card) -> Task:
+def _task_of(card: Card) -> Task:
     return build_task(card.task, card.classes, card.task_settings)
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from effnet import artifact
-from effnet.artifact import Card
+from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
-from effnet.data.transforms import Preprocessing
+from effnet.data.preprocessing import Preprocessing
 from effnet.deployment.keras_export import SUFFIX, card_in
 from effnet.errors import ModelFileError, UsageError
 from effnet.nets.network import EfficientNet

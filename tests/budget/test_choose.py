@@ -17,11 +17,11 @@ from scipy.stats import norm
 import tiny
 from budget.abacus import HERE, Abacus
 from effnet.budget.choose import Choice, choose
-from effnet.budget.limits import Limit, parse_limits
 from effnet.budget.ranking import Row, error_of
 from effnet.data.sources import DataSet, open_data
 from effnet.errors import DataError, ResourceError, UsageError
 from effnet.measure.counts import count
+from effnet.measure.limits import Limit, parse_limits
 from effnet.measure.records import Measurement, Setting
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import variant_spec

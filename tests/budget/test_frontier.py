@@ -12,8 +12,8 @@ from PIL import Image
 from budget.abacus import Abacus
 from effnet.budget.choose import Choice, choose
 from effnet.budget.frontier import Box, draw, frontier, frontier_picture, placed
-from effnet.budget.limits import Limit
 from effnet.errors import ResourceError
+from effnet.measure.limits import Limit
 from effnet.nets.variants import FAMILIES, VARIANTS
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from budget.machines import HERE, Cost, Mill, bytes_of, fast_at, plain, with_cliff
 from effnet.budget.costs import COUNTERS, counted
 from effnet.budget.ledger import AIM, FULL
-from effnet.budget.limits import Limit
 from effnet.budget.scalings import STEPS, Scalings, last
 from effnet.budget.solve import MOST, Solution, solve
 from effnet.errors import ResourceError, UsageError
+from effnet.measure.limits import Limit
 from effnet.measure.records import Setting
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import ScalingWarning, scale

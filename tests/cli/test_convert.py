@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import effnet
-from effnet.data.transforms import Preprocessing
+from effnet.data.preprocessing import Preprocessing
 from effnet.weights import files
 
 Run = Callable[..., Any]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from effnet.data.batches import Batch, evaluation_batches, steps_per_epoch, training_batches
 from effnet.data.orders import epoch_order, order_of
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.data.transforms import (
     Picture,
-    Preprocessing,
     Transform,
     evaluation_transform,
     training_transform,

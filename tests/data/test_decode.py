@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageFilter
 
 from effnet.data.decode import EXTENSIONS, FORMATS, UnreadablePicture, as_seen, decode, read_header
-from effnet.data.transforms import Preprocessing, evaluation_transform
+from effnet.data.preprocessing import Preprocessing
+from effnet.data.transforms import evaluation_transform
 from effnet.errors import DataError, UsageError
 
 WHITE = (255, 255, 255)

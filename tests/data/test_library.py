@@ -18,8 +18,9 @@ from torchvision import datasets
 from effnet.data import library
 from effnet.data.batches import evaluation_batches
 from effnet.data.library import LIBRARY, cache_folder, open_library
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.sources import open_data
-from effnet.data.transforms import Preprocessing, evaluation_transform
+from effnet.data.transforms import evaluation_transform
 from effnet.errors import DataError
 
 

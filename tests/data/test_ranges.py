@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torchvision import tv_tensors
 
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.ranges import InputRangeWarning, RangeCheck, attach, input_range
-from effnet.data.transforms import Preprocessing
 from effnet.nets.variants import FAMILIES
 from nets.small import KINDS, SIDE, calm_net
 

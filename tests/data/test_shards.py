@@ -25,12 +25,12 @@ from PIL import Image
 from effnet.data import shard_index
 from effnet.data.batches import evaluation_batches, training_batches
 from effnet.data.decode import MAX_BYTES, UnreadablePicture
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.shard_index import read_shard
 from effnet.data.shards import MOST_OPEN, WINDOW, ShardSplit, open_shards, shard_files
 from effnet.data.sources import open_data, open_split
 from effnet.data.splits import FileSplit, Split
 from effnet.data.transforms import (
-    Preprocessing,
     Transform,
     evaluation_transform,
     training_transform,

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from effnet.data.batches import evaluation_batches
 from effnet.data.decode import decode
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.data.tensorflow import WAYS, centre_box
-from effnet.data.transforms import Preprocessing, evaluation_transform, stacked
+from effnet.data.transforms import evaluation_transform, stacked
 from effnet.deployment.predict import predict_files
 from effnet.tasks.classify import Classification
 from effnet.tasks.inference import collect_outputs

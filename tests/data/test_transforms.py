@@ -17,10 +17,10 @@ from torchvision.transforms._presets import ImageClassification
 
 from effnet.data import transforms
 from effnet.data.decode import decode
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.transforms import (
     AUGMENTATIONS,
     RESIZES,
-    Preprocessing,
     evaluation_transform,
     mix,
     random_box,

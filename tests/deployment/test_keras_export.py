@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from effnet.artifact import Card
+from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
 from effnet.deployment import keras_export
 from effnet.deployment.keras_export import NETWORKS, ExportCheck, export_keras

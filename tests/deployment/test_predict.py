@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 import effnet
-from effnet.data.transforms import Preprocessing
+from effnet.data.preprocessing import Preprocessing
 from effnet.deployment.predict import predict_files
 from effnet.errors import UsageError
 from effnet.tasks.classify import Classification

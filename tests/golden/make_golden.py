@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from effnet.artifact import FORMAT_VERSION, read
+from effnet.artifact import read
+from effnet.card import FORMAT_VERSION
 from effnet.model import Model
 from effnet.nets.spec import Spec, Stage
 

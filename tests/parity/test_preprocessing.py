@@ -30,7 +30,8 @@ from torchvision import transforms
 from torchvision.transforms.functional import pil_to_tensor
 
 from effnet.data.decode import decode
-from effnet.data.transforms import Picture, Preprocessing, evaluation_transform
+from effnet.data.preprocessing import Preprocessing
+from effnet.data.transforms import Picture, evaluation_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5,) * 3

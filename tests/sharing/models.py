@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effnet.artifact import Card
+from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
 from effnet.nets.network import EfficientNet
 from effnet.nets.spec import Spec

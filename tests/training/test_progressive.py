@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effnet.data.transforms import Preprocessing
+from effnet.data.preprocessing import Preprocessing
 from effnet.training.progressive import SMALLEST, EpochTransforms, stage_of, strength
 from effnet.training.recipe import Recipe
 from effnet.training.recipes import RECIPES

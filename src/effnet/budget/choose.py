@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from effnet.budget.cost_model import CostModel
 from effnet.budget.costs import COUNTERS
 from effnet.budget.ledger import OF_FREE, Measure, Tell
-from effnet.budget.limits import Limit, parse_limits, shown
 from effnet.budget.ranking import Row, as_good, cheapest, error_of
 from effnet.budget.reasons import Question, nothing_kept, reason
 from effnet.budget.solve import measured
@@ -23,6 +22,7 @@ from effnet.budget.survey import (
 )
 from effnet.data.sources import VAL_SHARE, DataSet, open_data
 from effnet.errors import ResourceError, UsageError
+from effnet.measure.limits import Limit, parse_limits, shown
 from effnet.measure.memory import free_memory
 from effnet.measure.records import Machine, Measurement, Setting
 from effnet.measure.runtimes import require_possible
@@ -145,7 +145,7 @@ def choose(
             parameters and size, and small pictures make every variant run at a lower resolution, as
             `fit` does.
         limits: that must be kept, such as "latency=10ms"; see
-            `effnet.budget.limits.parse_limits`.
+            `effnet.measure.limits.parse_limits`.
         setting: how variants are run; its resolution does not matter.
         task: of the data: "classify", "multilabel" or "regress"; "auto" takes the recipe's, or what
             the labels look like.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from effnet.artifact import KEY, Card
+from effnet.card import KEY, Card
 from effnet.data.defaults import default_preprocessing
 from effnet.measure.counts import Counts, count
 from effnet.nets.spec import Spec
@@ -65,4 +65,4 @@ COUNTERS: Mapping[str, Callable[[Spec], int]] = {
     "macs": lambda spec: counted(spec).macs,
     "size": file_size,
 }
-"""Quantities of `effnet.budget.limits` that follow from a declaration."""
+"""Quantities of `effnet.measure.limits` that follow from a declaration."""

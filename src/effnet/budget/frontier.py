@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from effnet.budget.choose import Choice
-from effnet.budget.limits import shown
 from effnet.budget.ranking import Row
 from effnet.budget.reasons import Question
 from effnet.files import write_picture
+from effnet.measure.limits import shown
 from effnet.nets.variants import VARIANTS
 
 COLOURS = {

@@ -7,9 +7,9 @@ from statistics import median_low
 
 from effnet.budget.cost_model import PRIORS, CostModel
 from effnet.budget.costs import COUNTERS
-from effnet.budget.limits import Limit, shown
 from effnet.budget.scalings import Network
 from effnet.errors import ResourceError, UsageError
+from effnet.measure.limits import Limit, shown
 from effnet.measure.memory import free_memory
 from effnet.measure.records import Measurement, Setting
 from effnet.measure.runtimes import require_possible

@@ -26,7 +26,7 @@ class Row:
         weights: way of training of the published weights with the highest top-1 that effnet can
             load, a key of `effnet.weights.published.entry.TRAININGS`; empty where there are none.
         resolution: side in pixels of the pictures that it would answer for here.
-        amounts: costs by quantity; see `effnet.budget.limits.QUANTITIES`.
+        amounts: costs by quantity; see `effnet.measure.limits.QUANTITIES`.
         predicted: quantities whose amount is a prediction, not a measurement.
         broken: which limits it breaks, or is not known to keep, in words; empty if it keeps all.
         note: why something was not measured; empty if everything was.

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from effnet.budget.limits import COUNTED, Limit, shown
 from effnet.budget.ranking import Row, cost_of
 from effnet.budget.survey import BASES, Candidate
+from effnet.measure.limits import COUNTED, Limit, shown
 from effnet.measure.records import Machine, Setting
 from effnet.nets.spec import Spec
 

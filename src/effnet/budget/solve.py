@@ -11,10 +11,10 @@ from statistics import median_low
 from typing import Any
 
 from effnet.budget.ledger import AIM, FULL, SPACE, TIME, TWICE, Ledger, Measure, Tell
-from effnet.budget.limits import Limit, parse_limits, shown
 from effnet.budget.scalings import PIXELS, Network, Scalings, last
 from effnet.errors import EffnetError, ResourceError, UsageError
 from effnet.measure.bench import PROCESSES, bench
+from effnet.measure.limits import Limit, parse_limits, shown
 from effnet.measure.records import Machine, Measurement, Setting
 from effnet.measure.stand_in import stand_in
 from effnet.nets.scaling import ALPHA, BETA, GAMMA

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from effnet.budget.cost_model import CostModel
 from effnet.budget.costs import counted
 from effnet.budget.ledger import Measure, Tell
-from effnet.budget.limits import Limit, told
 from effnet.errors import ModelFileError, ResourceError, UsageError
+from effnet.measure.limits import Limit, told
 from effnet.measure.records import Machine, Measurement, Setting
 from effnet.nets.spec import Spec
 from effnet.training.batch_size import Measured
@@ -43,7 +43,7 @@ class Candidate:
         variant: its name.
         spec: its declaration, with the classes of the data, and the resolutions that it answers for
             and is trained at.
-        amounts: what is known, by quantity; see `effnet.budget.limits.QUANTITIES`.
+        amounts: what is known, by quantity; see `effnet.measure.limits.QUANTITIES`.
         predicted: quantities whose amount is a prediction.
         problem: why it could not be measured; empty if it could, or was not tried.
         noise: why its latency is in doubt; empty if it is not.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effnet.budget.limits import QUANTITIES, Limit, parse_limits, shown
 from effnet.cli.output import AsJson, print_json, table
+from effnet.measure.limits import QUANTITIES, Limit, parse_limits, shown
 from effnet.measure.records import DTYPES, Setting
 from effnet.training.recipes import RECIPES
 

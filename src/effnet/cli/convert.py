@@ -10,7 +10,7 @@ from effnet.cli.output import AsJson, Convention, print_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from effnet.data.transforms import Preprocessing
+    from effnet.data.preprocessing import Preprocessing
     from effnet.nets.spec import Spec
 
 

@@ -10,7 +10,7 @@ from effnet.cli.output import AsJson, Convention, ModelPlace, print_json
 from effnet.errors import UsageError, closest
 
 if TYPE_CHECKING:
-    from effnet.artifact import Card
+    from effnet.card import Card
     from effnet.deployment.keras_export import ExportCheck
     from effnet.nets.network import EfficientNet
 

@@ -29,8 +29,8 @@ from effnet.cli import (
 from effnet.errors import EffnetError, Interrupted, ResourceError, out_of_memory
 
 EXIT_CODES = """
-Exit codes: 0 ok, 2 usage, 3 data, 4 diverged, 5 resources, 6 model file, 75 preempted,
-130 interrupted; 1 is a defect of effnet.
+Exit codes: 0 ok, 2 usage, 3 data, 4 diverged, 5 resources, 6 model file, 7 nothing
+better, 75 preempted, 130 interrupted; 1 is a defect of effnet.
 """
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

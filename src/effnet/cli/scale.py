@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effnet.budget.limits import Limit, parse_limits
 from effnet.cli.output import AsJson, print_json
 from effnet.errors import UsageError
+from effnet.measure.limits import Limit, parse_limits
 
 if TYPE_CHECKING:
     from effnet.nets.spec import Spec

@@ -57,7 +57,7 @@ def told(solution: "Solution") -> str:
 
 
 def _cost(cost: "Cost", solution: "Solution") -> str:
-    from effnet.budget.limits import shown
+    from effnet.measure.limits import shown
 
     quantity = cost.limit.quantity
     value, most = (shown(quantity, amount) for amount in (cost.value, cost.limit.most))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from effnet.data.transforms import Preprocessing
+from effnet.data.preprocessing import Preprocessing
 from effnet.nets.spec import Spec
 from effnet.nets.variants import FAMILIES
 

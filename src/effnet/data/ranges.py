@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from effnet.data.transforms import Preprocessing
+from effnet.data.preprocessing import Preprocessing
 
 WHITE = 255
 

@@ -12,11 +12,11 @@ to 6 of 255 levels beside it, unless asked for "INTEGER_ACCURATE", which gives t
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, reduce
+from operator import iadd
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Floats = NDArray[np.float32]
 
@@ -67,11 +67,11 @@ def centre_box(width: int, height: int, crop: float, way: str) -> tuple[int, int
     return left, top, left + side, top + side
 
 
-def resized(pixels: Tensor, side: int, interpolation: str, way: str) -> Tensor:
+def resized(pixels: NDArray[Any], side: int, interpolation: str, way: str) -> Floats:
     """Resize pixels (H, W, C) to a square, float32 (side, side, C), neither rounded nor clipped.
 
     Args:
-        pixels: of any type, on the CPU.
+        pixels: of any type.
         side: of the result in pixels.
         interpolation: "bilinear" or "bicubic".
         way: key of `WAYS`.
@@ -80,18 +80,18 @@ def resized(pixels: Tensor, side: int, interpolation: str, way: str) -> Tensor:
     # The longer axis first, or of 1 x 1,000,000 pixels there would be many rows in between.
     for axis in (0, 1) if height >= width else (1, 0):
         places, shares = _taps(pixels.shape[axis], side, interpolation, WAYS[way])
-        pixels = _weighted(pixels, axis, torch.from_numpy(places), torch.from_numpy(shares))
+        pixels = _weighted(pixels, axis, places, shares)
     return pixels
 
 
-def _weighted(pixels: Tensor, axis: int, places: Tensor, shares: Tensor) -> Tensor:
+def _weighted(pixels: NDArray[Any], axis: int, places: NDArray[np.int64], shares: Floats) -> Floats:
     """Sum the pixels at places (taps, side) of an axis, each multiplied by its share."""
     ahead = shares.reshape(*shares.shape, *[1] * (2 - axis))
     parts = (
-        pixels.index_select(axis, place).float() * share
+        pixels.take(place, axis).astype(np.float32) * share
         for place, share in zip(places, ahead, strict=True)
     )
-    return reduce(Tensor.add_, parts)
+    return reduce(iadd, parts)
 
 
 def _taps(length: int, side: int, interpolation: str, way: Way) -> tuple[NDArray[np.int64], Floats]:

@@ -6,9 +6,9 @@ TensorFlow rounds nothing either; a whole batch becomes the input at once, on th
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from effnet.data import tensorflow
 from effnet.data.decode import MODES
+from effnet.data.preprocessing import Preprocessing
 from effnet.errors import UsageError, closest
 
 Picture = Image.Image | Tensor
@@ -29,7 +30,7 @@ Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
 
-INTERPOLATIONS = {
+MODES_OF_TORCHVISION = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
 }
@@ -44,119 +45,6 @@ _LOG_RATIO: list[float] = torch.tensor(RATIO).log().tolist()
 
 VECTORISED = "AVX" in torch.backends.cpu.get_cpu_capability()
 """Whether torch resizes uint8 quicker than Pillow: its quick way is written for AVX2."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes the network's input.
-
-    Attributes:
-        resolution: side of the input in pixels.
-        crop: share of the resized picture's shorter side that the centre crop keeps, in (0, 1].
-        interpolation: "bicubic" or "bilinear".
-        mean: of each channel, subtracted from pixels in [0, 1].
-        std: of each channel, divided by.
-        squash: resize to a square whatever the picture's shape, before the crop.
-        resize: key of `RESIZES`, how evaluation crops and resizes: "antialiased" as Pillow does,
-            "tensorflow1" or "tensorflow2" as Google's pipelines for V1 and V2 do, without
-            antialiasing. Training always resizes antialiased.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    resolution: int
-    crop: float
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    squash: bool = False
-    resize: str = "antialiased"
-
-    def __post_init__(self) -> None:
-        problems = {
-            f"resolution {self.resolution} is under 1": self.resolution < 1,
-            f"crop {self.crop} is not in (0, 1]": not 0 < self.crop <= 1,
-            f"interpolation {self.interpolation!r} is not bicubic or bilinear": (
-                self.interpolation not in INTERPOLATIONS
-            ),
-            "mean and std differ in length or are empty": (
-                len(self.mean) != len(self.std) or not self.mean
-            ),
-            f"std {self.std} is not above 0": not all(value > 0 for value in self.std),
-            f"resize {self.resize!r} is not one of {', '.join(RESIZES)}": (
-                self.resize not in RESIZES
-            ),
-            f"crop {self.crop} and squash: TensorFlow squashes whole pictures": (
-                self.squash and self.crop < 1 and self.resize in tensorflow.WAYS
-            ),
-        }
-        for problem, present in problems.items():
-            if present:
-                raise UsageError(f"This preprocessing cannot be: {problem}.")
-
-    @property
-    def channels(self) -> int:
-        """Channels of the input."""
-        return len(self.mean)
-
-    @property
-    def resized_side(self) -> int:
-        """The picture's shorter side in pixels after resizing, before the crop."""
-        return round(self.resolution / self.crop)
-
-    def normalised(self, pictures: Tensor) -> Tensor:
-        """Return what a network takes, float32, of a batch of pictures (N, C, H, W).
-
-        The pictures are of levels from 0 to 255, uint8 or floats. The memory layout stays.
-        """
-        mean, std = (
-            torch.tensor(values).to(pictures.device, non_blocking=True)
-            for values in (self.mean, self.std)
-        )
-        if not pictures.is_contiguous(memory_format=torch.channels_last):
-            floats = pictures.to(torch.float32, copy=True)
-            return floats.mul_(1 / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
-        # Here three channels lie innermost: whole rows spare the CPU loops of three steps.
-        width = pictures.shape[3]
-        rows = pictures.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)
-        rows.mul_(1 / 255).sub_(mean.repeat(width)).div_(std.repeat(width))
-        return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
-
-    def at(self, resolution: int) -> Self:
-        """Return the same preprocessing at another resolution in pixels."""
-        return replace(self, resolution=resolution)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; `Preprocessing.from_dict` gives the same back."""
-        plain = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-        if self.resize == "antialiased":
-            del plain["resize"]  # so that every effnet reads the file
-        return plain
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build from `to_dict`'s form.
-
-        Raises:
-            UsageError: a field is missing, unknown, or its value does not fit.
-        """
-        data = {"resize": "antialiased", **data}
-        names = {field.name for field in fields(cls)}
-        if set(data) != names:
-            raise UsageError(f"This preprocessing cannot be: its fields are not {sorted(names)}.")
-        try:
-            return cls(
-                resolution=int(data["resolution"]),
-                crop=float(data["crop"]),
-                interpolation=str(data["interpolation"]),
-                mean=tuple(map(float, data["mean"])),
-                std=tuple(map(float, data["std"])),
-                squash=bool(data["squash"]),
-                resize=str(data["resize"]),
-            )
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"This preprocessing cannot be: {error}.") from error
 
 
 class View(Protocol):
@@ -197,7 +85,7 @@ class EvaluationTransform:
 
     def __call__(self, picture: Picture) -> Tensor:
         wanted = self.preprocessing
-        mode = INTERPOLATIONS[wanted.interpolation]
+        mode = MODES_OF_TORCHVISION[wanted.interpolation]
         picture = _with_channels(picture, wanted.channels)
         sides = [wanted.resized_side] * (2 if wanted.squash else 1)
         whole = picture if wanted.squash else _trim(picture)
@@ -224,9 +112,9 @@ class TensorFlowTransform:
             height, width = F.get_size(picture)
             box = tensorflow.centre_box(width, height, wanted.crop, wanted.resize)
             picture = _cut(picture, box)
-        pixels = _pixels(picture).permute(1, 2, 0)
+        pixels = _pixels(picture).permute(1, 2, 0).numpy()
         resized = tensorflow.resized(pixels, wanted.resolution, wanted.interpolation, wanted.resize)
-        return resized.permute(2, 0, 1)
+        return torch.from_numpy(resized).permute(2, 0, 1)
 
 
 RESIZES: dict[str, Callable[[Preprocessing], Transform]] = {

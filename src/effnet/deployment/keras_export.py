@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from effnet.artifact import Card
-from effnet.data.transforms import Preprocessing
+from effnet.card import Card
+from effnet.data.preprocessing import Preprocessing
 from effnet.errors import ModelFileError, ResourceError, UsageError
 from effnet.extras import installed, require
 from effnet.files import atomic_path

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from effnet.data.decode import UnreadablePicture, decode
-from effnet.data.transforms import Preprocessing, evaluation_transform, stacked
+from effnet.data.preprocessing import Preprocessing
+from effnet.data.transforms import evaluation_transform, stacked
 from effnet.devices import autocast, memory_format
 from effnet.errors import UsageError
 from effnet.tasks.inference import evaluating

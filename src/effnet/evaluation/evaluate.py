@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import Split
-from effnet.data.transforms import Preprocessing
 from effnet.errors import DataError
 from effnet.evaluation.metrics import Evaluation, evaluate_probabilities
 from effnet.evaluation.multilabel import MultiLabelEvaluation, evaluate_labels

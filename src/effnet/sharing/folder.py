@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from effnet import artifact
-from effnet.artifact import Card
+from effnet.card import Card
 from effnet.errors import ModelFileError, UsageError
 from effnet.files import atomic_path
 from effnet.nets.network import EfficientNet
@@ -142,7 +142,7 @@ def _weights(
     """Return the tensors and the metadata of the weight file."""
     if network is None:
         own = conversion.from_effnet(card.spec, state, "effnet")
-        return own, {artifact.KEY: card.to_json()}
+        return own, {KEY: card.to_json()}
     named = as_built(network.architecture, card.spec)
     return conversion.from_effnet(named, state, "timm"), {"format": "pt"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from effnet.artifact import Card
+from effnet.card import Card
 from effnet.data.targets import counted
 from effnet.measure.counts import count
 from effnet.sharing.timm_layout import TimmNetwork

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from effnet.artifact import Card
+from effnet.card import Card
 from effnet.errors import ResourceError, UsageError
 from effnet.extras import require
 from effnet.sharing.folder import CARD, CONFIG, TORCH_WEIGHTS, WEIGHTS, write_folder

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from effnet.artifact import Card
-from effnet.data.transforms import Preprocessing
+from effnet.card import Card
+from effnet.data.preprocessing import Preprocessing
 from effnet.errors import UsageError
 from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec, uniform

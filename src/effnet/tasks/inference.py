@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from effnet.data.batches import TIMEOUT, Batch, evaluation_batches, loading_told
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import Split
-from effnet.data.transforms import Preprocessing, evaluation_transform
+from effnet.data.transforms import evaluation_transform
 from effnet.devices import autocast, memory_format
 
 

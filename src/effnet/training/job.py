@@ -10,9 +10,9 @@ from typing import Any, Self
 import numpy as np
 
 from effnet.data.defaults import default_preprocessing
+from effnet.data.preprocessing import Preprocessing
 from effnet.data.sources import DataSet
 from effnet.data.splits import Split
-from effnet.data.transforms import Preprocessing
 from effnet.errors import DataError
 from effnet.measure.records import cores
 from effnet.nets.spec import Spec

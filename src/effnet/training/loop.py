@@ -15,6 +15,7 @@ from typing import NoReturn
 import torch
 
 from effnet import artifact
+from effnet.card import Card
 from effnet.data.batches import Batch, loading_told, steps_per_epoch, training_batches
 from effnet.data.orders import order_of
 from effnet.data.sources import DataSet
@@ -212,7 +213,7 @@ class Training:
     def _write_model(self, epoch: int, figures: Mapping[str, float]) -> None:
         if not self.group.first:
             return
-        card = artifact.Card(
+        card = Card(
             spec=self.job.spec,
             task=self.task.name,
             classes=self.job.classes,

@@ -8,7 +8,8 @@ in equal steps, as small pictures need weak regularisation. With one stage nothi
 from dataclasses import dataclass
 from functools import lru_cache
 
-from effnet.data.transforms import Preprocessing, Transform, training_transform
+from effnet.data.preprocessing import Preprocessing
+from effnet.data.transforms import Transform, training_transform
 from effnet.training.recipe import Recipe
 
 GRAIN, SMALLEST = 16, 32

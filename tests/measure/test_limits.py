@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effnet.budget.limits import QUANTITIES, Limit, parse_amount, parse_limits, shown
 from effnet.errors import UsageError
+from effnet.measure.limits import QUANTITIES, Limit, parse_amount, parse_limits, shown
 
 USUAL = {
     "latency": (1e-6, 1e4),

@@ -1,0 +1,130 @@
+"""How good a network's answers are on a split, and what a change has cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from torch import Tensor
+
+from effnet.card import Card
+from effnet.data.batches import evaluation_batches, loading_told
+from effnet.data.splits import Split
+from effnet.data.transforms import evaluation_transform
+from effnet.errors import DataError
+from effnet.tasks.task import Task, build_task
+
+CONFIDENCE = 0.95
+RESAMPLES = 200
+"""Of a figure that is no share of pictures, to see how far chance moves it."""
+
+Run = Callable[[NDArray[np.generic]], NDArray[np.float32]]
+"""From pictures of levels 0 to 255 (N, C, H, W), uint8 or float32, to a network's outputs (N, K)."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a network is worth on a split.
+
+    Attributes:
+        figure: the task's `monitor`, such as "accuracy"; higher is better.
+        value: of the figure.
+        interval: its 95 percent confidence interval.
+        outputs: (N, K), before the task decodes them.
+        labels: (N,) or (N, K).
+    """
+
+    figure: str
+    value: float
+    interval: tuple[float, float]
+    outputs: Tensor
+    labels: Tensor
+
+    @property
+    def count(self) -> int:
+        """Pictures judged."""
+        return len(self.labels)
+
+
+def judge(run: Run, card: Card, split: Split, *, batch: int = 64, workers: int = 0) -> Judgement:
+    """Judge what answers pictures on a split; pictures that cannot be read are left out.
+
+    Args:
+        run: gives the outputs.
+        card: task, classes and preprocessing.
+        split: pictures with labels.
+        batch: pictures at a time.
+        workers: processes that load pictures.
+
+    Raises:
+        DataError: none of the pictures could be read.
+    """
+    transform = evaluation_transform(card.preprocessing)
+    outputs, labels = [], []
+    with loading_told():
+        for part in evaluation_batches(split, transform, batch=batch, workers=workers):
+            if len(part.labels):
+                outputs.append(torch.from_numpy(run(part.pictures.numpy())))
+                labels.append(part.labels)
+    if not outputs:
+        raise DataError(f"None of the {len(split)} pictures could be read.")
+    return judged(card, torch.cat(outputs), torch.cat(labels))
+
+
+def judged(card: Card, outputs: Tensor, labels: Tensor) -> Judgement:
+    """Judge outputs (N, K), float32, by labels (N,) or (N, K)."""
+    task = build_task(card.task, card.classes, card.task_settings)
+    value = task.figures(outputs, labels)[task.monitor]
+    return Judgement(
+        figure=task.monitor,
+        value=value,
+        interval=_interval(task, value, outputs, labels),
+        outputs=outputs,
+        labels=labels,
+    )
+
+
+def drop(before: Judgement, after: Judgement, card: Card) -> tuple[float, tuple[float, float]]:
+    """Return by how much a change has lowered the figure, and the loss's 95 percent interval.
+
+    Both judgements are of the same pictures, and the interval is of the differences picture by
+    picture, so it is far narrower than those of the two figures.
+    """
+    task = build_task(card.task, card.classes, card.task_settings)
+    lost = before.value - after.value
+    if task.exclusive:
+        right = [(told.outputs.argmax(1) == told.labels).double() for told in (before, after)]
+        difference = right[0] - right[1]
+        half = 1.96 * difference.std(correction=0).item() / len(difference) ** 0.5
+        return lost, (lost - half, lost + half)
+    pairs = [
+        _value(task, before, rows) - _value(task, after, rows) for rows in _resampled(before.count)
+    ]
+    return lost, _middle_of(pairs)
+
+
+def _interval(task: Task, value: float, outputs: Tensor, labels: Tensor) -> tuple[float, float]:
+    if task.exclusive:
+        right = round(value * len(labels))
+        found = binomtest(right, len(labels)).proportion_ci(CONFIDENCE, method="wilson")
+        return float(found.low), float(found.high)
+    told = Judgement(task.monitor, value, (value, value), outputs, labels)
+    return _middle_of([_value(task, told, rows) for rows in _resampled(len(labels))])
+
+
+def _resampled(count: int) -> list[Tensor]:
+    """Return places of pictures drawn with replacement (the bootstrap), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randint(count, (count,), generator=generator) for _ in range(RESAMPLES)]
+
+
+def _value(task: Task, told: Judgement, rows: Tensor) -> float:
+    return task.figures(told.outputs[rows], told.labels[rows])[task.monitor]
+
+
+def _middle_of(values: list[float]) -> tuple[float, float]:
+    outside = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, (outside, 1 - outside))
+    return float(low), float(high)

@@ -2,7 +2,11 @@
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,12 @@ from effnet.measure.records import Machine, versions
 
 __all__ = [
     "RESULTS",
+    "Competitor",
     "chosen",
     "in_turns",
     "machine",
     "parser",
+    "serve",
     "summary",
     "table",
     "versions",
@@ -87,6 +93,68 @@ def summary(runs: Mapping[str, Sequence[float]], ours: str) -> list[dict[str, An
             row["ours_over_it"] = statistics.median(our / its for our, its in pairs)
         rows.append(row)
     return rows
+
+
+class Competitor:
+    """A process that works when it is told to, and waits while others do.
+
+    Args:
+        name: of the competitor, for error messages.
+        command: that starts it; it ends up in `serve`.
+        environment: variables that it has beside this process's.
+
+    Raises:
+        RuntimeError: it ended before it was ready.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.name = name
+        self.versions = self._answer()
+
+    def seconds(self, times: int) -> float:
+        """Return how long it takes to do its work so many times."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{times}\n")
+        self.process.stdin.flush()
+        return float(self._answer())
+
+    def end(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:  # libraries print as well
+            if line.startswith("answer "):
+                return json.loads(line.removeprefix("answer "))
+        raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")
+
+
+def serve(work: Callable[[], Any], found: Mapping[str, str], warm_up: int) -> None:
+    """Work as the parent process asks, a number of times a line, and answer with seconds.
+
+    Args:
+        work: what is measured.
+        found: versions of the libraries, which are the first answer.
+        warm_up: times that it is done before that.
+    """
+    for _ in range(warm_up):
+        work()
+    print("answer", json.dumps(found), flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            work()
+        print("answer", time.perf_counter() - start, flush=True)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

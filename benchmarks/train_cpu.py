@@ -17,10 +17,8 @@ is measured; they take turns.
 """
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +27,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import chosen, in_turns, machine, parser, summary, table, versions, write
+from common import (
+    Competitor,
+    chosen,
+    in_turns,
+    machine,
+    parser,
+    serve,
+    summary,
+    table,
+    versions,
+    write,
+)
 
 CLASSES, RATE, SMOOTHING, DROPOUT = 1000, 1e-4, 0.1, 0.2
 WARM_UP = 3
@@ -157,61 +166,34 @@ BUILDERS: dict[str, Builder] = {
 QUICK = ("effnet", "timm channels_last")
 
 
-class Competitor:
-    """A process that takes training steps when it is told to."""
-
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        python = options.keras_python if name == "keras" else sys.executable
-        environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-        if name.startswith("effnet"):
-            environment["GOMP_SPINCOUNT"] = "10000"  # as the command effnet sets it
-        command = [str(python), __file__, "--worker", name, "--threads", str(options.threads)]
-        command += ["--batch", str(options.batch), "--resolution", str(options.resolution)]
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.name, self.batch, self.versions = name, options.batch, self._answer()
-
-    def rate(self, steps: int) -> float:
-        """Return pictures per second over so many steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        return steps * self.batch / self._answer()
-
-    def end(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:  # libraries print as well
-            if line.startswith("answer "):
-                return json.loads(line.removeprefix("answer "))
-        raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")
+def competitor(name: str, options: argparse.Namespace) -> Competitor:
+    """Start a competitor's process."""
+    python = options.keras_python if name == "keras" else sys.executable
+    environment = {"OMP_NUM_THREADS": str(options.threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    if name.startswith("effnet"):
+        environment["GOMP_SPINCOUNT"] = "10000"  # as the command effnet sets it
+    command = [str(python), __file__, "--worker", name, "--threads", str(options.threads)]
+    command += ["--batch", str(options.batch), "--resolution", str(options.resolution)]
+    return Competitor(name, command, environment)
 
 
-def serve(name: str, options: argparse.Namespace) -> None:
-    """Take steps as the parent process asks, one number a line, and answer with seconds."""
+def rate(each: Competitor, options: argparse.Namespace) -> float:
+    """Return pictures per second over a turn."""
+    return options.steps * options.batch / each.seconds(options.steps)
+
+
+def compete(name: str, options: argparse.Namespace) -> None:
+    """Take the steps of a competitor, in its process."""
     if name != "keras":
         import torch
 
         torch.set_num_threads(options.threads)
+    packages = {"effnet": "effnet", "timm": "timm", "torchvision": "torchvision"}
+    own = next((p for p in packages if name.startswith(p)), "keras")
+    found = versions(own, *(["tensorflow", "tensorflow-cpu"] if own == "keras" else ["torch"]))
     with BUILDERS[name](options.batch, options.resolution) as step:
-        for _ in range(WARM_UP):
-            step()
-        packages = {"effnet": "effnet", "timm": "timm", "torchvision": "torchvision"}
-        own = next((p for p in packages if name.startswith(p)), "keras")
-        found = versions(own, *(["tensorflow", "tensorflow-cpu"] if own == "keras" else ["torch"]))
-        print("answer", json.dumps(found), flush=True)
-        for line in sys.stdin:
-            start = time.perf_counter()
-            for _ in range(int(line)):
-                step()
-            print("answer", time.perf_counter() - start, flush=True)
+        serve(step, found, WARM_UP)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -227,12 +209,12 @@ def compare(options: argparse.Namespace) -> None:
         competitors = {}
         for name in names:
             try:
-                competitors[name] = Competitor(name, options)
+                competitors[name] = competitor(name, options)
             except RuntimeError as error:
                 left_out[name] = f"not measured: {error}"
                 continue
             stack.callback(competitors[name].end)
-        measures = {name: partial(each.rate, options.steps) for name, each in competitors.items()}
+        measures = {name: partial(rate, each, options) for name, each in competitors.items()}
         rows = summary(in_turns(measures, options.rounds), "effnet")
         for row in rows:
             row["versions"] = competitors[row["name"]].versions
@@ -386,7 +368,7 @@ def main() -> None:
     options.add_argument("--worker", help=argparse.SUPPRESS)
     settings = options.parse_args()
     if settings.worker:
-        serve(settings.worker, settings)
+        compete(settings.worker, settings)
         return
     if settings.quick:
         settings.batch, settings.resolution, settings.steps, settings.rounds = 2, 32, 1, 1

@@ -21,7 +21,6 @@ import effnet
 import tiny
 from effnet.data.ranges import InputRangeWarning
 from effnet.data.transforms import evaluation_transform
-from effnet.deployment.keras_export import export_keras
 from effnet.errors import ModelFileError, UsageError
 from effnet.model import Model
 from effnet.nets.network import EfficientNet
@@ -225,7 +224,7 @@ def test_our_keras_files_bring_their_card(tmp_path: Path, task: str) -> None:
         settings = {"mean": [3.0, 9.0], "std": [2.0, 5.0]}
         model.task = build_task("regress", ("left", "right"), settings)
     model.preprocessing = replace(model.preprocessing, mean=(0.4, 0.5, 0.6))
-    export_keras(model.net, model.card, tmp_path / "model.keras")
+    model.export(tmp_path / "model.keras", to="keras")
     back = effnet.load(tmp_path / "model.keras")
     assert (back.task.name, back.classes) == (task, ("left", "right"))
     assert back.preprocessing == model.preprocessing

@@ -21,6 +21,7 @@ FLOORS = (
     {"training", "evaluation", "deployment", "sharing"},
     {"pretrained"},
     {"compression"},
+    {"trained"},
     {"model"},
     {"budget"},
     {"cli", "compat", "tutorial"},

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from effnet.budget.search import search
     from effnet.budget.solve import solve
     from effnet.data.sources import DataSet, open_data
+    from effnet.deployment.predictor import Predictor, predictor
     from effnet.errors import EffnetError
     from effnet.evaluation.metrics import Evaluation
     from effnet.history import History
@@ -31,6 +32,7 @@ _HOMES = {
     "Evaluation": "effnet.evaluation.metrics",
     "History": "effnet.history",
     "Model": "effnet.model",
+    "Predictor": "effnet.deployment.predictor",
     "Recipe": "effnet.training.recipe",
     "Spec": "effnet.nets.spec",
     "Stage": "effnet.nets.spec",
@@ -38,6 +40,7 @@ _HOMES = {
     "build_efficientnet": "effnet.tutorial",
     "choose": "effnet.budget.choose",
     "open_data": "effnet.data.sources",
+    "predictor": "effnet.deployment.predictor",
     "scale": "effnet.nets.scaling",
     "search": "effnet.budget.search",
     "solve": "effnet.budget.solve",
@@ -51,6 +54,7 @@ __all__ = [
     "Evaluation",
     "History",
     "Model",
+    "Predictor",
     "Recipe",
     "Spec",
     "Stage",
@@ -59,6 +63,7 @@ __all__ = [
     "choose",
     "load",
     "open_data",
+    "predictor",
     "scale",
     "search",
     "solve",

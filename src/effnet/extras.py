@@ -43,8 +43,7 @@ def require(module: str, purpose: str) -> Any:
     """
     package = module.partition(".")[0]
     if not installed(package):
-        raise ResourceError(
-            f"{package} is needed to {purpose}. Install it: pip install "
-            f"'effnet[{EXTRA_OF[package]}]'"
-        )
+        extra = EXTRA_OF.get(package)
+        wanted = f"'effnet[{extra}]'" if extra else package  # torch, where only answers are wanted
+        raise ResourceError(f"{package} is needed to {purpose}. Install it: pip install {wanted}")
     return import_module(module)

@@ -1,24 +1,21 @@
 """The model a person holds: a network, what its outputs mean, and how a picture reaches it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from effnet import artifact
 from effnet.card import Card
-from effnet.data.arrays import pixels
 from effnet.data.defaults import default_preprocessing, for_channels
-from effnet.data.folders import list_pictures
 from effnet.data.imagenet import folder_classes
 from effnet.data.preprocessing import Preprocessing
 from effnet.data.ranges import attach
 from effnet.data.sources import VAL_SHARE, DataSet, open_data, open_split, source_name
-from effnet.data.splits import ArraySplit, Split
+from effnet.data.splits import Split
 from effnet.data.targets import difference
-from effnet.deployment.predict import Prediction, predict_files
 from effnet.devices import on_device
 from effnet.errors import UsageError
 from effnet.evaluation.evaluate import Figures, evaluate
@@ -26,10 +23,8 @@ from effnet.history import History
 from effnet.nets.network import fresh
 from effnet.nets.spec import Spec
 from effnet.pretrained import Pretrained, open_weights, read_variant, spec_for
-from effnet.sharing.folder import write_folder
-from effnet.sharing.repository import push
-from effnet.tasks.inference import collect_outputs
 from effnet.tasks.task import Task, build_task
+from effnet.trained import Trained
 from effnet.training.checkpoint import read_checkpoint
 from effnet.training.job import Job, declare
 from effnet.training.keras_words import keras_settings
@@ -41,7 +36,7 @@ from effnet.training.train import train
 from effnet.weights.transfer import Report, transfer
 
 
-class Model:
+class Model(Trained):
     """An EfficientNet that answers classes, labels or numbers, with everything needed to use it.
 
     Args:
@@ -130,55 +125,6 @@ class Model:
         model.net, model._compiled, model.transferred = found.net, {}, None
         model._take(found.card, found.where)
         return model
-
-    def save(self, path: str | Path) -> Path:
-        """Write the model file, whole or not at all, and return its path.
-
-        Raises:
-            ResourceError: it could not be written.
-        """
-        artifact.write(path, self.net.state_dict(), self.card)
-        return Path(path)
-
-    def export_folder(self, folder: str | Path, *, licence: str | None = None) -> Path:
-        """Write `config.json`, `model.safetensors` and a model card, as a hub keeps them.
-
-        timm reads the folder too, if it has such a network, and `effnet.load` does.
-
-        Args:
-            folder: files of these names in it are replaced.
-            licence: SPDX identifier; None takes that of published weights as they were loaded.
-
-        Raises:
-            ResourceError: it could not be written.
-        """
-        return write_folder(folder, self.net.state_dict(), self.card, licence=licence)
-
-    def push_to_hub(
-        self,
-        repository: str,
-        *,
-        private: bool = False,
-        licence: str | None = None,
-        token: str | None = None,
-    ) -> str:
-        """Put the model on the Hugging Face hub; `effnet.load("hf://user/name")` gets it back.
-
-        Args:
-            repository: "user/name"; it is made if it does not exist.
-            private: whether only its owners may see it.
-            licence: SPDX identifier; None takes that of published weights as they were loaded.
-            token: the hub's; None takes HF_TOKEN, or that of `hf auth login`.
-
-        Returns:
-            The repository's address.
-
-        Raises:
-            ResourceError: the hub cannot be reached or refuses, or its client is not installed.
-            UsageError: the repository's name is not one.
-        """
-        state = self.net.state_dict()
-        return push(state, self.card, repository, private=private, licence=licence, token=token)
 
     @property
     def card(self) -> Card:
@@ -350,53 +296,6 @@ class Model:
             return evaluate(
                 self.net, self.task, self.preprocessing, found, batch=batch_size, workers=workers
             )
-
-    @overload
-    def predict(
-        self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...
-    ) -> NDArray[np.float32]: ...
-
-    @overload
-    def predict(
-        self, pictures: str | Path | Iterable[str | Path], *, batch_size: int = ..., top: int = ...
-    ) -> list[Prediction]: ...
-
-    def predict(
-        self,
-        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
-        *,
-        batch_size: int = 32,
-        top: int = 1,
-    ) -> NDArray[np.float32] | list[Prediction]:
-        """Predict the classes, labels or targets of pictures.
-
-        Args:
-            pictures: an array (N, H, W, C), or files, folders and globs, one or several.
-            batch_size: pictures at a time.
-            top: for files, how many of the most probable classes to return.
-
-        Returns:
-            For an array the probabilities (N, classes), or the targets (N, K) in their units; for
-            files a list of `Prediction`.
-
-        Raises:
-            DataError: the array does not have that shape or range, or a folder has no picture.
-        """
-        if isinstance(pictures, np.ndarray):
-            split = ArraySplit(pixels(pictures), np.zeros(len(pictures), dtype=np.int64))
-            outputs = collect_outputs(self.net, split, self.preprocessing, batch=batch_size).outputs
-            answers: NDArray[np.float32] = self.task.decode(outputs).numpy()
-            return answers
-        words = [pictures] if isinstance(pictures, str | Path) else pictures
-        return list(self.predict_files(list_pictures(words), batch_size=batch_size, top=top))
-
-    def predict_files(
-        self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
-    ) -> Iterator[Prediction]:
-        """Yield a prediction for each file as it is made, in constant memory for any number."""
-        return predict_files(
-            self.net, self.task, self.preprocessing, files, batch=batch_size, top=top
-        )
 
     def _train(
         self, data: DataSet, job: Job, run: RunFolder, *, resume: bool, verbose: bool

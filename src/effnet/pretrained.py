@@ -14,7 +14,7 @@ from effnet import artifact
 from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
 from effnet.data.preprocessing import Preprocessing
-from effnet.deployment.keras_export import SUFFIX, card_in
+from effnet.deployment.export.keras import SUFFIX, card_in
 from effnet.errors import ModelFileError, UsageError
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import variant_spec

@@ -68,6 +68,22 @@ def test_files_of_other_programs(runtime: str, suffix: str, tmp_path: Path) -> N
     assert (subject.resolution, subject.channels) == (20, 2)
 
 
+def test_a_folder_of_openvino_and_a_file_of_pixels(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    setting = Setting(runtime="openvino", resolution=20, channels=2)
+    file = write(nn.Conv2d(2, 4, 3), setting, tmp_path)
+    subject = opened(str(tmp_path))
+    assert (subject.name, subject.net) == (tmp_path.name, file)
+    assert (subject.resolution, subject.channels) == (20, 2)
+    pixels = tmp_path / "pixels.onnx"
+    torch.onnx.export(nn.ReLU().eval(), (torch.zeros(1, 24, 24, 3),), str(pixels), verbose=False)
+    assert (opened(pixels).resolution, opened(pixels).channels) == (24, 3)
+    package = tmp_path / "torch.pt2"
+    torch.export.save(torch.export.export(nn.ReLU(), (torch.zeros(1, 3, 8, 8),)), package)
+    with pytest.raises(ModelFileError, match="no compiled network in it"):
+        opened(package)
+
+
 def test_words_that_mean_nothing() -> None:
     with pytest.raises(UsageError, match=r"called 'lite9'\. Did you mean 'lite\d'\?.*\.onnx"):
         opened("lite9")
@@ -84,6 +100,9 @@ def test_words_that_mean_nothing() -> None:
         ("other.json", '{"name": "x"}', "it lacks"),
         ("gone.onnx", None, "There is no file"),
         ("bad.onnx", "nonsense", "is damaged"),
+        ("gone.tflite", None, "There is no file"),
+        ("bad.tflite", "nonsense", "is damaged"),
+        ("bad.pt2", "nonsense", "is damaged"),
         ("model.safetensors", "nonsense", "model.safetensors"),
     ],
 )

@@ -214,10 +214,10 @@ def test_the_size_of_a_model_file(run: Run, asked: list[Setting], model_file: Pa
 
 def test_a_file_that_takes_no_square_pictures(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "last.onnx"
-    torch.onnx.export(nn.ReLU(), (torch.zeros(1, 32, 32, 3),), str(file), verbose=False)
+    torch.onnx.export(nn.ReLU().eval(), (torch.zeros(1, 32, 48, 3),), str(file), verbose=False)
     result = run("bench", file)
     assert (result.code, result.out) == (2, "")
-    assert "(batch, channels, side, side); last.onnx takes (1, 32, 32, 3)" in result.err
+    assert "(batch, side, side, channels); last.onnx takes (1, 32, 48, 3)" in result.err
 
 
 @pytest.mark.parametrize(
@@ -255,6 +255,7 @@ def test_a_missing_runtime_is_told_before_anything_is_measured(
 def test_a_file_brings_its_runtime(run: Run, tmp_path: Path) -> None:
     missing = tmp_path / "net.xml"
     assert run("bench", missing).code == 6
+    assert run("bench", tmp_path / "net.tflite").code == 6
     missing.write_text("<net/>")
     result = run("bench", missing)
     assert (result.code, result.out) == (6, "")

@@ -2,18 +2,24 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import efficientnet_pytorch
 import h5py
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import effnet
+import tiny
 from effnet.data.preprocessing import Preprocessing
+from effnet.measure.records import Measurement, Timing
+from effnet.nets.spec import Spec
 from effnet.weights import files
 
 Run = Callable[..., Any]
@@ -132,7 +138,9 @@ def test_the_library_may_be_named(run: Run, timm_file: Path, tmp_path: Path) -> 
         (["timm", "out.h5", "--to", "timm", "--convention", "torch"], 2, "not as out.h5"),
         (["timm", "out.pth", "--to", "keras", "--convention", "tensorflow"], 2, "not as out.pth"),
         (["timm", "out.pth", "--to", "timm", "--from", "tim"], 2, "Did you mean 'timm'"),
-        (["timm", "out.pth"], 2, "--to"),
+        (["timm", "out.pth"], 2, "one of --to, --padding, --static-kernels"),
+        (["own", "out.pth", "--to", "timm", "--static-kernels"], 2, "one of --to, --padding"),
+        (["own", "out.pth", "--to", "timm", "--data", "digits"], 2, "no use for --data"),
         (["own", "out.pth", "--to", "torchvision"], 6, "'symmetric' and epsilon 1e-05"),
         (["scaled", "out.pth", "--to", "timm"], 6, "timm has no network with the layers of"),
         (["gone.pth", "out.pth", "--to", "timm"], 6, "gone.pth"),
@@ -159,3 +167,179 @@ def test_what_cannot_be(
     assert (result.code, result.out) == (code, "")
     assert told in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["mobilenet.pth"]
+
+
+SAME = tiny.SPEC.with_(padding="same")
+EXPERTS = SAME.with_(stages=(tiny.SPEC.stages[0], replace(tiny.SPEC.stages[1], experts=4)))
+COUNT = 60
+
+
+def known(spec: Spec, folder: Path, side: int = tiny.SIDE) -> Path:
+    """Write a model file, and in `data` pictures of noise under the classes that it answers."""
+    model = effnet.Model(spec, classes=tiny.CLASSES)
+    model.preprocessing = replace(model.preprocessing, resolution=side, crop=1.0)
+    noise = np.random.default_rng(0).integers(0, 256, (COUNT, side, side, 3), np.uint8)
+    levels = model.preprocessing.normalised(torch.from_numpy(noise).permute(0, 3, 1, 2))
+    with torch.no_grad():
+        outputs = model.net(levels)
+        model.net.classifier.bias -= outputs.mean(0)  # so that it answers each class
+    answers = (outputs - outputs.mean(0)).argmax(1).tolist()
+    assert set(answers) == {0, 1, 2}
+    for number, (pixels, answer) in enumerate(zip(noise, answers, strict=True)):
+        for split in ("train", "val"):
+            path = folder / "data" / split / tiny.CLASSES[answer] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return model.save(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with 'SAME' padding at 16 px."""
+    return known(SAME, tmp_path_factory.mktemp("even"))
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with experts."""
+    return known(EXPERTS, tmp_path_factory.mktemp("experts"))
+
+
+def test_symmetric_padding_is_exact_where_sides_are_odd(run: Run, tmp_path: Path) -> None:
+    model, out = known(SAME, tmp_path, side=17), tmp_path / "out.safetensors"
+    result = run("convert", model, out, "--padding", "symmetric", "--no-bench")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"{out}: tiny at 17 px, exact: at 17 px both paddings are the same\n"
+    before, after = effnet.load(model), effnet.load(out)
+    assert after.spec == SAME.with_(padding="symmetric")
+    assert (after.preprocessing, after.classes) == (before.preprocessing, before.classes)
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 20, 20, 3), np.uint8)
+    assert np.allclose(after.predict(pictures), before.predict(pictures), atol=1e-6)
+
+
+def test_symmetric_padding_is_exact_on_turned_pictures(
+    run: Run, even: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    result = run("convert", even, out, "--padding", "symmetric", "--no-bench", "--json")
+    assert (result.code, result.err) == (0, "")
+    told = json.loads(result.out)
+    assert (told["padding"], told["resolution"]) == ("turned", 16)
+    before, after = effnet.load(even), effnet.load(out)
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 20, 20, 3), np.uint8)
+    assert np.allclose(after.predict(pictures), before.predict(pictures), atol=1e-6)
+
+
+def test_symmetric_padding_on_data(
+    run: Run, even: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def bench(net: effnet.nets.network.EfficientNet, setting: Any, **how: Any) -> Measurement:
+        measured.append(setting.resolution)
+        timing = Timing(median=0.002, low=0.002, high=0.002, p99=0.003, runs=9)
+        return Measurement(setting=setting.settled(), latency=timing, name=how["name"])
+
+    monkeypatch.setattr("effnet.measure.bench.bench", bench)
+    out = tmp_path / "out.safetensors"
+    words = ("convert", even, out, "--padding", "symmetric", "--no-turn")
+    words = (*words, "--data", even.parent / "data")
+    result = run(*words, "--max-drop", "99%", "--json")
+    assert result.code == 0
+    told = json.loads(result.out)
+    assert (told["padding"], told["resolution"], told["variant"]) == ("symmetric", 17, "tiny")
+    assert told["before"]["value"] == 1  # its own answers
+    assert [tried["name"] for tried in told["tried"]] == ["the same network"]
+    assert told["tried"][0]["drop"] == pytest.approx(1 - told["after"]["value"])
+    assert told["latency"]["after"]["latency"]["median"] == 0.002
+    assert measured == [16, 17]
+    assert effnet.load(out).evaluate(even.parent / "data", split="val").accuracy == pytest.approx(
+        told["after"]["value"]
+    )
+
+    result = run(*words, "--max-drop", "99%")
+    assert result.out.startswith("accuracy before: 1.0000 (")
+    assert "latency before: 2 ms on torch, 16 px" in result.out
+    assert result.out.endswith(f"{out}: tiny at 17 px, symmetric padding\n")
+
+
+def test_what_loses_too_much_is_not_written(run: Run, even: Path, tmp_path: Path) -> None:
+    words = ("--padding", "symmetric", "--no-turn", "--data", even.parent / "data")
+    words = (*words, "--max-drop", "0")
+    out = tmp_path / "out.safetensors"
+    result = run("convert", even, out, *words, "--no-bench", "--epochs", "1", "--device", "cpu")
+    assert (result.code, result.out) == (7, "")
+    for told in ("the same network, 17 px", "the same weights", "BatchNorm", "for 1 epoch"):
+        assert told in result.err
+    assert result.err.endswith("and a larger --max-drop allows more.\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_told_before_the_work(
+    run: Run, even: Path, tmp_path: Path
+) -> None:
+    words = ("--padding", "symmetric", "--no-turn", "--data", even.parent / "data")
+    (tmp_path / "folder.safetensors").mkdir()
+    for out in (tmp_path / "folder.safetensors", even / "out.safetensors"):
+        result = run("convert", even, out, *words)
+        assert (result.code, result.out) == (5, "")
+        assert result.err.startswith(f"Error: Cannot write {out}: ")
+        assert "accuracy" not in result.err
+
+
+def test_static_kernels(run: Run, experts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    words = ("--static-kernels", "--data", experts.parent / "data", "--max-drop", "50%")
+    result = run("convert", experts, out, *words, "--no-bench", "--json")
+    assert result.code == 0
+    told = json.loads(result.out)
+    assert [tried["name"] for tried in told["tried"]] == ["kernels mixed by the mean routing"]
+    assert told["latency"] == {}
+    spec = effnet.load(out).spec
+    assert spec.stages == SAME.stages
+    assert spec.name == "tiny-static"
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "code", "told"),
+    [
+        (
+            *("even", ["--padding", "symmetric", "--no-turn"], 2),
+            "It is exact at 17 px, but only data can tell",
+        ),
+        ("even", ["--padding", "symetric"], 2, "Did you mean 'symmetric'"),
+        ("even", ["--padding", "same"], 2, "to symmetric only"),
+        ("even", ["--padding", "symmetric", "--static-kernels"], 2, "one of --to"),
+        ("even", ["--padding", "symmetric", "--from", "timm"], 2, "no use for --from"),
+        ("even", ["--padding", "symmetric", "--max-drop", "2"], 2, "--max-drop must be a share"),
+        ("even", ["--padding", "symmetric", "--runtime", "torsh"], 2, "Did you mean 'torch'"),
+        ("even", ["--padding", "symmetric", "--no-turn", "--data", "gone"], 3, "'gone'"),
+        (
+            "even",
+            ["--padding", "symmetric", "--no-turn", "--data", "digits"],
+            2,
+            "The classes differ",
+        ),
+        ("even", ["--static-kernels", "--data", "digits"], 2, "no experts"),
+        ("experts", ["--static-kernels"], 2, "give --data"),
+        ("scaled", ["--padding", "symmetric"], 2, "already"),
+        ("gone.safetensors", ["--padding", "symmetric"], 6, "gone.safetensors"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_made_otherwise(
+    run: Run,
+    even: Path,
+    experts: Path,
+    model_file: Path,
+    tmp_path: Path,
+    model: str,
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
+    place = {"even": even, "experts": experts, "scaled": model_file}.get(model, model)
+    result = run("convert", place, tmp_path / "out.safetensors", *words)
+    assert (result.code, result.out) == (code, "")
+    assert told in result.err
+    assert not list(tmp_path.iterdir())

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import effnet
-from effnet.cli import export
-from effnet.deployment.keras_export import ExportCheck
+from effnet.deployment.export.check import ExportCheck
 
 Run = Callable[..., Any]
 
@@ -33,31 +32,89 @@ def test_to_keras(run: Run, exportable: Path, tmp_path: Path) -> None:
     result = run("export", exportable, out, "--to", "keras", "--json")
     assert result.code == 0, result.err
     told = json.loads(result.out)
-    assert (told["file"], told["input_shape"]) == (str(out), [32, 32, 3])
+    assert (told["file"], told["shape"]) == (str(out), [None, 32, 32, 3])
     assert keras.saving.load_model(out).output_shape == (None, 3)
 
 
-@pytest.mark.parametrize(("agreement", "ending"), [(0.75, ", same class in 75%"), (None, "")])
+def test_to_openvino_and_asked(run: Run, model_file: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    out = tmp_path / "net"
+    words = ["--to", "openvino", "--data", photos, "--embed-preprocessing"]
+    result = run("export", model_file, out, *words)
+    assert result.code == 0, result.err
+    told = dict(line.split("  ", 1) for line in result.out.splitlines())
+    assert told["pictures"].strip() == ("any number of 32 x 32 x 3, uint8, values from 0 to 255")
+    assert told["answers"].strip() == "cat, dog, Füchsin"
+    assert told["compared"].strip().startswith("24 pictures in openvino: largest difference")
+    assert told["compared"].endswith("same class in 100%")
+    assert result.err.splitlines() == [
+        f"Writing {out} for OpenVINO ...",
+        "Comparing its answers with torch ...",
+    ]
+    files = sorted(photos.rglob("*.png"))
+    found = effnet.load(model_file).predict(files)
+    from effnet.deployment.predictor import predictor
+
+    assert [p.label for p in predictor(out).predict(files)] == [p.label for p in found]
+
+
+CHECK = ExportCheck(
+    file=Path("out.onnx"),
+    target="onnx",
+    runtime="onnxruntime",
+    shape=(None, 3, 32, 32),
+    kind="float32",
+    pixels=False,
+    precision="float16",
+    size=1_234_567,
+    pictures=5,
+    difference=2e-6,
+    agreement=0.75,
+    details={"nodes_translated": 9},
+)
+NOTHING = {"runtime": None, "difference": None, "agreement": None, "note": "nobody ran it"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "ending"),
+    [
+        (
+            {},
+            [
+                "compared          5 pictures in onnxruntime: largest difference 2.0e-06 of the "
+                "largest output, same class in 75%"
+            ],
+        ),
+        (
+            {"agreement": None},
+            [
+                "compared          5 pictures in onnxruntime: largest difference 2.0e-06 of the "
+                "largest output"
+            ],
+        ),
+        (NOTHING, ["compared          no", "note              nobody ran it"]),
+    ],
+)
 def test_what_is_said(
     run: Run,
-    exportable: Path,
+    model_file: Path,
     monkeypatch: pytest.MonkeyPatch,
-    agreement: float | None,
-    ending: str,
+    changes: dict[str, Any],
+    ending: list[str],
 ) -> None:
-    def write(net: Any, card: Any, out: Path) -> ExportCheck:
-        return ExportCheck(out, "keras.applications.X", (32, 32, 3), "softmax", 4, 2e-6, agreement)
+    from dataclasses import replace
 
-    monkeypatch.setitem(export.TARGETS, "keras", write)
-    result = run("export", exportable, "out.keras", "--to", "keras")
+    found = replace(CHECK, **changes)
+    monkeypatch.setattr("effnet.deployment.export.export.export", lambda *_, **__: found)
+    result = run("export", model_file, "out.onnx", "--to", "onnx")
     assert (result.code, result.out.splitlines()) == (
         0,
         [
-            "file      out.keras",
-            "network   keras.applications.X",
-            "pictures  32 x 32 x 3, values from 0 to 255",
-            "answers   softmax: cat, dog, Füchsin",
-            f"compared  4 pictures: largest difference 2.0e-06{ending}",
+            "file              out.onnx, 1.23 MB in float16",
+            "pictures          any number of 3 x 32 x 32, float32, normalised as the file says",
+            "answers           cat, dog, Füchsin",
+            "nodes translated  9",
+            *ending,
         ],
     )
 
@@ -66,8 +123,10 @@ def test_what_is_said(
     ("words", "code", "told"),
     [
         (["MODEL", "a.keras"], 2, "--to"),
-        (["MODEL", "a.keras", "--to", "kers"], 2, "must be one of keras. Did you mean 'keras'?"),
+        (["MODEL", "a.keras", "--to", "kers"], 2, "Did you mean 'keras'?"),
         (["MODEL", "a.h5", "--to", "keras"], 2, "end in .keras"),
+        (["MODEL", "a.keras", "--to", "keras", "--precision", "float8"], 2, "in float32, not in"),
+        (["MODEL", "a.onnx", "--to", "onnx", "--data", "gone"], 3, "gone"),
         (["SCALED", "a.keras", "--to", "keras"], 2, "no network like b0 depth=0.3 width=0.25"),
         (["gone.safetensors", "a.keras", "--to", "keras"], 6, "no model file gone.safetensors"),
     ],

@@ -50,6 +50,51 @@ def test_a_run_folder_is_a_model(run: Run, model_file: Path, photos: Path) -> No
     assert run("predict", model_file.parent, photos) == run("predict", model_file, photos)
 
 
+@pytest.fixture(scope="module")
+def exported(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model in OpenVINO's files."""
+    pytest.importorskip("openvino")
+    from effnet.deployment.export import openvino
+
+    model = effnet.load(model_file)
+    folder = tmp_path_factory.mktemp("exported") / "openvino"
+    openvino.write(model.net, model.card, folder)
+    return folder
+
+
+def test_an_exported_file_answers_the_same(
+    run: Run, model_file: Path, exported: Path, photos: Path, tmp_path: Path
+) -> None:
+    result = run("predict", exported, photos, "--json")
+    assert (result.code, result.err) == (0, "")
+    ours = map(json.loads, result.out.splitlines())
+    theirs = map(json.loads, run("predict", model_file, photos, "--json").out.splitlines())
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one["file"], one["label"]) == (other["file"], other["label"])
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+    assert run("predict", exported, photos, "--out", tmp_path / "out").code == 0
+    wrong = run("predict", exported, photos, "--runtime", "torch")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "is run by openvino, not by 'torch'" in wrong.err
+
+
+def test_a_runtime_that_is_asked_for(
+    run: Run, model_file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("EFFNET_CACHE", str(tmp_path / "cache"))
+    words = ("predict", model_file, photos, "--runtime")
+    assert run(*words, "torch").code == 0
+    assert not (tmp_path / "cache").exists()
+    result = run(*words, "openvino")
+    assert (result.code, result.err) == (0, "")
+    assert list((tmp_path / "cache" / "runtimes").glob("openvino-*/model.xml"))
+    for wrong, told in (("openvno", "'openvino'"), ("openvino", "run by torch")):
+        found = run(*words, wrong, *(("--device", "cuda") if wrong == "openvino" else ()))
+        assert (found.code, found.out) == (2, "")
+        assert told in found.err
+
+
 def test_what_files_can_be(
     run: Run, model_file: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,9 @@ from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.data.tensorflow import WAYS, centre_box
 from effnet.data.transforms import evaluation_transform, stacked
-from effnet.deployment.predict import predict_files
-from effnet.tasks.classify import Classification
+from effnet.deployment.engines import torch_run
+from effnet.deployment.predict import predictions
+from effnet.tasks.answers import Answers
 from effnet.tasks.inference import collect_outputs
 
 CLOSE = 1e-3
@@ -234,7 +235,8 @@ def test_what_a_network_sees_of_a_file(tf: Any, resize: str, tmp_path: Any) -> N
     picture.save(file, quality=90)
     wanted = google(64, "bicubic", resize)
     net = Watching()
-    (answer,) = predict_files(net, Classification(("red", "green")), wanted, [file])
+    answers = Answers("classify", ("red", "green"))
+    (answer,) = predictions(torch_run(net, wanted), answers, wanted, [file])
     assert not answer.error
     collect_outputs(net, FileSplit((file,), np.array([0])), wanted)
     image = tf.io.decode_jpeg(file.read_bytes(), 3, dct_method="INTEGER_ACCURATE")

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
-from effnet.deployment import keras_export
-from effnet.deployment.keras_export import NETWORKS, ExportCheck, export_keras
+from effnet.deployment.export import keras as keras_files
+from effnet.deployment.export.check import ExportCheck
+from effnet.deployment.export.export import export
+from effnet.deployment.export.keras import ACTIVATIONS, NETWORKS
 from effnet.errors import ModelFileError, UsageError
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import scale, variant_spec
@@ -85,7 +87,7 @@ class Exported:
 
     def pictures(self) -> NDArray[np.uint8]:
         """Pictures (5, H, W, C) that the export's own check has not seen."""
-        return made_pictures((5, *self.check.input_shape), seed=3)
+        return made_pictures((5, *self.check.shape[1:]), seed=3)
 
     @torch.no_grad()
     def answers(self) -> NDArray[np.float32]:
@@ -136,7 +138,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Exported:
     keras.config.set_dtype_policy(case.policy)
     keras.config.set_image_data_format(case.layout)
     try:
-        check = export_keras(net, card, tmp_path_factory.mktemp("export") / "model.keras")
+        check = export(net, card, tmp_path_factory.mktemp("export") / "model.keras", to="keras")
         assert keras.config.dtype_policy().name == case.policy
         assert keras.config.image_data_format() == case.layout
     finally:
@@ -161,7 +163,9 @@ def test_what_is_told_of_it(exported: Exported) -> None:
     check, card = exported.check, exported.card
     assert 0 < check.difference < 1e-5
     assert check.agreement == (1.0 if card.task == "classify" else None)
-    assert json.loads(json.dumps(check.to_dict()))["network"] == check.network
+    assert (check.runtime, check.kind, check.pixels) == ("keras with torch", "float32", True)
+    details = json.loads(json.dumps(check.to_dict()))["details"]
+    assert details["activation"] == ACTIVATIONS[card.task]
     with ZipFile(check.file) as archive:
         told = json.loads(archive.read("metadata.json"))
         assert len(archive.namelist()) == 3  # with more, Keras unpacks it all at every loading
@@ -173,9 +177,9 @@ def test_what_is_told_of_it(exported: Exported) -> None:
 @pytest.mark.slow
 def test_it_is_a_network_of_keras_applications(exported: Exported) -> None:
     check = exported.check
-    constructor = getattr(keras.applications, check.network.rpartition(".")[2])
-    options = {"weights": None, "input_shape": check.input_shape, "classes": len(CLASSES)}
-    theirs = constructor(**options, classifier_activation=check.activation)
+    constructor = getattr(keras.applications, check.details["network"].rpartition(".")[2])
+    options = {"weights": None, "input_shape": check.shape[1:], "classes": len(CLASSES)}
+    theirs = constructor(**options, classifier_activation=check.details["activation"])
     ours = keras.saving.load_model(check.file)
     assert ours.name == theirs.name
     assert layers(ours) == layers(theirs)
@@ -224,17 +228,17 @@ def test_on_tensorflow_and_as_a_saved_model(exported: Exported, tmp_path: Path) 
 def test_other_answers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "model.keras"
     file.write_text("what was there before")
-    convert = keras_export.from_effnet
+    convert = keras_files.from_effnet
 
     def damaged(*arguments: Any) -> dict[str, torch.Tensor]:
         tensors = convert(*arguments)
         name = "block6a_bn/moving_mean"
         return {**tensors, name: tensors[name] + 0.1}
 
-    monkeypatch.setattr(keras_export, "from_effnet", damaged)
+    monkeypatch.setattr(keras_files, "from_effnet", damaged)
     card = CASES[1].card()
-    with pytest.raises(ModelFileError, match="answers otherwise: the largest difference is"):
-        export_keras(random_net(card), card, file)
+    with pytest.raises(ModelFileError, match=r"answers otherwise: .* the largest difference is"):
+        export(random_net(card), card, file, to="keras")
     assert file.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -268,7 +272,7 @@ def test_what_keras_has_not_is_refused(
     names = tuple(map(str, range(spec.classes)))
     card = Card(spec, "classify", names, default_preprocessing(spec, resolution))
     with pytest.raises(UsageError, match=told):
-        export_keras(net, card, tmp_path / name)
+        export(net, card, tmp_path / name, to="keras")
     assert list(tmp_path.iterdir()) == []
 
 

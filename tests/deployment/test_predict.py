@@ -13,11 +13,10 @@ from torchvision.transforms.v2 import functional as F
 
 import effnet
 from effnet.data.preprocessing import Preprocessing
-from effnet.deployment.predict import predict_files
+from effnet.deployment.engines import torch_run
+from effnet.deployment.predict import predictions
 from effnet.errors import UsageError
-from effnet.tasks.classify import Classification
-from effnet.tasks.multilabel import MultiLabel
-from effnet.tasks.regress import Regression
+from effnet.tasks.answers import Answers
 
 TEN_THOUSAND, BATCH = 10_000, 64
 INTERPOLATIONS = {
@@ -130,8 +129,8 @@ def test_ten_thousand_files_are_taken_as_they_are_needed(draw: Draw) -> None:
             yield file
 
     use = Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
-    task = Classification(("red", "green"))
-    stream = predict_files(Brightness(), task, use, files(), batch=BATCH)
+    answers = Answers("classify", ("red", "green"))
+    stream = predictions(torch_run(Brightness(), use), answers, use, files(), batch=BATCH)
     assert taken == 0
     furthest = yielded = 0
     for _ in stream:
@@ -151,20 +150,22 @@ def test_a_stream_can_be_left(model: effnet.Model, draw: Draw) -> None:
 def test_values_of_every_label_or_target_in_the_models_order(draw: Draw, tmp_path: Path) -> None:
     files = [*draw(3), tmp_path / "gone.png"]
     use = Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
-    net, names = Brightness(), ("red", "green")
-    for task, told in (
-        (MultiLabel(names), torch.sigmoid),
-        (Regression(names, (100.0, 5.0), (10.0, 2.0)), lambda x: x * torch.tensor([10, 2.0])),
+    run, names = torch_run(Brightness(), use), ("red", "green")
+    settings = {"mean": (100.0, 5.0), "std": (10.0, 2.0)}
+    for answers, told in (
+        (Answers("multilabel", names), torch.sigmoid),
+        (
+            Answers("regress", names, settings),
+            lambda x: x * torch.tensor([10, 2.0]) + torch.tensor([100, 5.0]),
+        ),
     ):
-        found = list(predict_files(net, task, use, files, batch=2))
+        found = list(predictions(run, answers, use, files, batch=2))
         for file, p in zip(files[:3], found, strict=False):
             picture = F.to_dtype(F.to_image(Image.open(file)), torch.float32, scale=True)
             shrunk = F.center_crop(F.resize(picture, [8], antialias=True), [8])
-            answers = told(((shrunk - 0.5) / 0.5).mean((1, 2))[:2])
-            if isinstance(task, Regression):
-                answers = answers + torch.tensor([100, 5.0])
+            values = told(((shrunk - 0.5) / 0.5).mean((1, 2))[:2])
             assert [name for name, _ in p.values] == list(names)
-            assert [value for _, value in p.values] == pytest.approx(answers.tolist(), abs=0.05)
+            assert [value for _, value in p.values] == pytest.approx(values.tolist(), abs=0.05)
             assert (p.top, p.label, p.probability) == ((), "", None)
         assert found[3].values == ()
         assert found[3].error == "there is no such file"

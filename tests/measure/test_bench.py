@@ -84,6 +84,8 @@ def test_what_is_known_without_running() -> None:
 def test_a_file(tmp_path: Path) -> None:
     setting = replace(SETTING, runtime="openvino")
     file = write(calm_net(KINDS["mbconv"]), setting, tmp_path)
+    found = bench(tmp_path, replace(setting, dtype="bfloat16"), what=[], **QUICK)
+    assert found.setting.dtype == "bfloat16"
     found = bench(file, setting, **QUICK)
     assert found.size == sum(part.stat().st_size for part in tmp_path.iterdir())
     assert (found.parameters, found.macs) == (None, None)
@@ -96,13 +98,14 @@ def test_a_file(tmp_path: Path) -> None:
 def test_an_exception_is_told_itself(tmp_path: Path) -> None:
     file = tmp_path / "model.xml"
     file.write_text("<net/>")
+    file.with_suffix(".bin").touch()
     setting = asdict(replace(SETTING, runtime="openvino"))
     task = {
         **{"setting": setting, "file": str(file), "training": False, "timing": None},
         **{"small_setting": setting, "small_file": str(file)},
     }
     for net, kind in ((file, ModelFileError), (nn.ReLU(), ResourceError)):
-        with pytest.raises(kind, match=r"^openvino cannot run it: RuntimeError: .*[^:]$"):
+        with pytest.raises(kind, match=r"^it on openvino: openvino cannot open .*[^:]$"):
             module._asked(task, net, "it")
 
 
@@ -139,6 +142,8 @@ def test_a_file_that_is_none(suffix: str, tmp_path: Path) -> None:
         (nn.ReLU(), "torch", ["latncy"], "Did you mean 'latency'"),
         (nn.ReLU(), "openvino", ["training_memory"], "on the runtime torch"),
         (Path("a.onnx"), "torch", ["latency"], "a.onnx; these can: onnxruntime, openvino"),
+        (Path("a.tflite"), "openvino", ["latency"], "a.tflite; these can: litert"),
+        (Path("a.pt2"), "compiled", ["latency"], "a.pt2; these can: aotinductor"),
         (Path("a.xml"), "onnxruntime", ["latency"], "a.xml; these can: openvino"),
         (Path("a.h5"), "openvino", ["latency"], "no runtime can"),
         (nn.Linear(4, 4), "torch", [], "does not take"),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from effnet.errors import ResourceError, UsageError
+from effnet.errors import ModelFileError, ResourceError, UsageError
 from effnet.measure.model_files import look_into
 from effnet.measure.records import Setting
 from effnet.measure.runtimes import (
@@ -66,12 +66,51 @@ def test_the_answers_are_torchs(
 
 
 @pytest.mark.slow
-def test_the_compilers_answers_are_torchs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["compiled", "litert"])
+def test_the_answers_of_what_converts_slowly_are_torchs(runtime: str, tmp_path: Path) -> None:
+    for module in (*named(runtime).modules, *named(runtime).writers):
+        pytest.importorskip(module)
     torch.compiler.reset()
     net = calm_net(KINDS["mbconv-same"])
-    setting = replace(SETTING, runtime="compiled", batch=3, resolution=37)
+    setting = replace(SETTING, runtime=runtime, batch=3, resolution=37)
     want = expected(net, setting)
     np.testing.assert_allclose(outputs(net, setting, tmp_path), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_network_that_torch_compiles_into_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU()).eval()
+    setting = replace(SETTING, runtime="aotinductor", batch=2, resolution=9)
+    path = write(net, setting, tmp_path)
+    assert look_into(path).shape == (2, 3, 9, 9)
+    found = named("aotinductor").load(path, setting)()
+    np.testing.assert_allclose(found, expected(net, setting), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match=r"takes a batch of the shape \(2, 3, 9, 9\), not"):
+        named("aotinductor").load(path, replace(setting, batch=3))
+
+
+class OfPixels(nn.Module):
+    """Takes pictures as they are."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float().mean((1, 2))
+
+
+@pytest.mark.parametrize("runtime", FILES)
+def test_a_file_that_takes_pixels(runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    path = tmp_path / "pixels.onnx"
+    example = (torch.zeros(2, 32, 32, 3, dtype=torch.uint8),)
+    torch.onnx.export(
+        OfPixels().eval(), example, str(path), dynamic_shapes=({0: Dim.DYNAMIC},), verbose=False
+    )
+    found = named(runtime).load(path, replace(SETTING, runtime=runtime, batch=3))()
+    assert found.shape == (3, 3)
+    assert 120 < found.mean() < 136
+    assert look_into(path).shape == (None, 32, 32, 3)
+    with pytest.raises(UsageError, match=r"\(any, 32, 32, 3\), not \(1, 40, 40, 3\)"):
+        named(runtime).load(path, replace(SETTING, runtime=runtime, resolution=40))
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -170,7 +209,7 @@ def test_a_file_that_takes_no_pictures(runtime: str, tmp_path: Path) -> None:
     path = tmp_path / "words.onnx"
     example = torch.zeros(1, 5, dtype=torch.int64)
     torch.onnx.export(nn.Embedding(9, 4).eval(), (example,), str(path), verbose=False)
-    with pytest.raises(UsageError, match="not a float32 tensor"):
+    with pytest.raises(ModelFileError, match="not one tensor of pictures"):
         named(runtime).load(path, replace(SETTING, runtime=runtime))
 
 
@@ -233,7 +272,7 @@ def test_only_rows_of_numbers_can_be_trained(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"runtime": "openvno"}, "torch, compiled, onnxruntime, openvino. Did you mean 'openvino'"),
+        ({"runtime": "openvno"}, "litert, aotinductor. Did you mean 'openvino'"),
         ({"runtime": "onnxruntime", "device": "cuda"}, "onnxruntime is measured on cpu, not on"),
         ({"device": "cdua"}, "Did you mean 'cuda'"),
         ({"runtime": "onnxruntime", "dtype": "bfloat16"}, "in float32, not in 'bfloat16'"),
@@ -267,4 +306,4 @@ def test_what_is_not_installed_is_told(
 
 
 def test_every_runtime_is_tested() -> None:
-    assert set(RUNTIMES) == {*QUICK, "compiled"}
+    assert set(RUNTIMES) == {*QUICK, "compiled", "litert", "aotinductor"}

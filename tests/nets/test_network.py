@@ -1,6 +1,7 @@
 """The built network: shapes, features, initialisation and regularisation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import timm
@@ -45,6 +46,23 @@ def test_feature_channels_are_known_beforehand(name: str) -> None:
         net = EfficientNet(variant_spec(name)).eval()
         maps = net.features(torch.empty(1, 3, 64, 64))
     assert tuple(m.shape[1] for m in maps) == net.spec.feature_channels()
+
+
+def test_widths_of_their_own_are_built() -> None:
+    spec = KINDS["mbconv"]
+    *first, last = spec.stages
+    narrow = replace(last, inner=(40, 136), squeezed=(3, 5))
+    net = EfficientNet(spec.with_(stages=(*first, narrow)))
+    assert [block.depthwise.conv.groups for block in net.stages[-1]] == [40, 136]
+    assert [block.project.conv.in_channels for block in net.stages[-1]] == [40, 136]
+    assert [block.squeeze.reduce.out_channels for block in net.stages[-1]] == [3, 5]
+    fused = KINDS["fused"]
+    rows = [replace(row, inner=(24,)) if row.expansion > 1 else row for row in fused.stages[:2]]
+    net = EfficientNet(fused.with_(stages=tuple(rows)))
+    assert net.stages[1][0].expand.conv.out_channels == 24
+    assert net.stages[1][0].project.conv.in_channels == 24
+    for built_net in (net, EfficientNet(spec)):
+        assert built_net.eval()(pictures(1, 3, 33, 33)).shape == (1, built_net.spec.classes)
 
 
 def test_features_come_in_the_order_asked_for_and_later_stages_leave_them_alone() -> None:

@@ -125,6 +125,14 @@ def test_a_value_that_cannot_be_meant(name: str, value: Any) -> None:
         ({"block": "fused"}, "a fused block has neither squeeze nor experts"),
         ({"expansion": 1, "experts": 4}, "without expansion"),
         ({"expansion": 1, "expand_from": 24}, "without expansion"),
+        ({"inner": [96]}, "inner has 1 widths for 2 blocks"),
+        ({"inner": 96}, "inner 96 is not of type"),
+        ({"inner": [96, 0]}, "inner 0 is not a whole number from 1"),
+        ({"inner": [96, 8.0]}, "inner 8.0 is not a whole number"),
+        ({"inner": [96, True]}, "inner True is not a whole number"),
+        ({"squeezed": [4, 2**17]}, "squeezed 131072 is not a whole number from 1 to 65536"),
+        ({"squeezed": [4, 4], "squeeze": 0}, "without squeeze"),
+        ({"inner": [96, 96], "expansion": 1}, "without expansion"),
         ({"chanels": 24}, "no field 'chanels'. Did you mean 'channels'?"),
     ],
     ids=str,
@@ -135,6 +143,16 @@ def test_a_row_that_cannot_be_meant(change: dict[str, Any], message: str) -> Non
         Spec.from_dict({**SPEC.to_dict(), "stages": rows})
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_widths_of_their_own_are_declared_only_where_there_are_any() -> None:
+    plain = SPEC.to_dict()["stages"][1]
+    assert not {"inner", "squeezed", "padding"} & set(plain)
+    narrow = dataclasses.replace(STAGE, inner=(88, 64), squeezed=(4, 2))
+    spec = SPEC.with_(stages=(narrow,))
+    assert spec.to_dict()["stages"] == [{**plain, "inner": [88, 64], "squeezed": [4, 2]}]
+    assert Spec.from_json(spec.to_json()) == Spec.from_dict(spec.to_dict()) == spec
+    assert hash(Spec.from_json(spec.to_json())) == hash(spec)
 
 
 def test_an_unknown_field_names_the_nearest() -> None:

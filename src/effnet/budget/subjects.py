@@ -6,7 +6,14 @@ from pathlib import Path
 from torch import nn
 
 from effnet.errors import ModelFileError, UsageError, closest
-from effnet.measure.model_files import READERS, look_into, require_square
+from effnet.measure.model_files import (
+    IN_FOLDER,
+    READERS,
+    in_folder,
+    is_channels_last,
+    look_into,
+    require_square,
+)
 from effnet.measure.records import Measurement
 from effnet.measure.stand_in import stand_in
 from effnet.model import Model
@@ -15,6 +22,8 @@ from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
 from effnet.pretrained import HUB, SPEC_SUFFIX, open_weights, read_spec
 
+FILES = ", ".join(READERS)
+"""Endings of the files that runtimes run."""
 USUAL_SIDE, USUAL_CHANNELS = 224, 3
 """Of pictures, where a network or a file does not tell."""
 IN_TORCH = ("torch", "compiled")
@@ -52,7 +61,8 @@ def opened(what: "str | Path | Spec | nn.Module | Model") -> Subject:
 
     Args:
         what: a variant's name; a JSON file with a network's declaration; a model file, a run folder
-            or whatever else `effnet.pretrained.open_weights` takes; an .onnx or .xml file; a
+            or whatever else `effnet.pretrained.open_weights` takes; a file that a runtime runs
+            (`effnet.measure.model_files.READERS`) or the folder of an OpenVINO model; a
             declaration; a module; a model. Named and declared networks are not trained; see
             `effnet.measure.stand_in`.
 
@@ -77,7 +87,7 @@ def opened(what: "str | Path | Spec | nn.Module | Model") -> Subject:
     path = Path(what)
     if path.suffix == SPEC_SUFFIX:
         return _declared(read_spec(path))
-    if path.suffix in READERS:
+    if in_folder(path).suffix in READERS:
         return _file(path)
     return _weights(what)
 
@@ -99,8 +109,10 @@ def _module(module: nn.Module) -> Subject:
 def _file(path: Path) -> Subject:
     shape = look_into(path).shape
     require_square(path, shape)
-    channels, side = shape[1:3] if len(shape) == 4 else (None, None)
-    return Subject(path.name, path, None, side or USUAL_SIDE, channels or USUAL_CHANNELS)
+    pictures = shape[1:] if len(shape) == 4 else (None, None, None)
+    side, channels = pictures[1], pictures[2 if is_channels_last(shape) else 0]
+    file = in_folder(path)
+    return Subject(path.name, file, None, side or USUAL_SIDE, channels or USUAL_CHANNELS)
 
 
 def _weights(what: str | Path) -> Subject:
@@ -113,7 +125,8 @@ def _weights(what: str | Path) -> Subject:
         raise UsageError(
             f"Nothing to measure is called {word!r}.{closest(word, VARIANTS)} It may be a variant "
             "(see `effnet models`), a model file or run folder, hf://user/name, a published set "
-            "(see `effnet weights`), the JSON file of a scaled network, or an .onnx or .xml file."
+            f"(see `effnet weights`), the JSON file of a scaled network, a {FILES} file, or a "
+            f"folder with {IN_FOLDER}."
         ) from error
     pictures = found.card.preprocessing
     path = Path(word)

@@ -24,19 +24,23 @@ def command(
         list[str],
         typer.Argument(
             help="Variants, model files, run folders, hf://user/name, published sets, JSON files "
-            "of scaled networks, .onnx or .xml files."
+            "of scaled networks; .onnx, .xml, .tflite or .pt2 files, folders of OpenVINO."
         ),
     ],
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="torch, compiled, onnxruntime or openvino; several with commas between. [torch, "
-            "or the first that runs the file]"
+            help="torch, compiled, onnxruntime, openvino, litert or aotinductor; several with "
+            "commas between. [torch, or the first here that runs the file]"
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16 or float16; several with commas.")
+        str,
+        typer.Option(
+            help="float32, bfloat16 or float16, of what is not integer in a file; several with "
+            "commas."
+        ),
     ] = "float32",
     batch: Annotated[str, typer.Option(help="Pictures at a time; several with commas.")] = "1",
     resolution: Annotated[
@@ -141,13 +145,16 @@ def _numbers(text: str) -> list[int]:
 
 
 def _suited(subject: "Subject") -> str:
-    """Return the first runtime that runs a subject."""
+    """Return the first runtime here that runs a subject, or the one to install for it."""
+    from effnet.extras import installed
     from effnet.measure.runtimes import RUNTIMES
 
     if not isinstance(subject.net, Path):
         return "torch"
     suffix = subject.net.suffix
-    return next(name for name, runtime in RUNTIMES.items() if suffix in runtime.suffixes)
+    able = {name: its for name, its in RUNTIMES.items() if suffix in its.suffixes}
+    here = (name for name, its in able.items() if all(map(installed, its.modules)))
+    return next(here, next(iter(able)))
 
 
 def _broken_down(

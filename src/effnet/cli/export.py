@@ -1,65 +1,111 @@
-"""`effnet export`: a model as a file of another framework."""
+"""`effnet export`: a model as a file of another program."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from effnet.cli.output import AsJson, Convention, ModelPlace, print_json
-from effnet.errors import UsageError, closest
+from effnet.deployment.export.targets import TARGETS
 
 if TYPE_CHECKING:
-    from effnet.card import Card
-    from effnet.deployment.keras_export import ExportCheck
-    from effnet.nets.network import EfficientNet
+    from effnet.deployment.export.check import ExportCheck
 
 MOST_CLASSES_SHOWN = 10
 
-
-def _to_keras(net: "EfficientNet", card: "Card", out: Path) -> "ExportCheck":
-    import os
-
-    # The file is the same whatever backend writes it, and torch is loaded already.
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    from effnet.deployment.keras_export import export_keras
-
-    return export_keras(net, card, out)
-
-
-TARGETS: dict[str, Callable[["EfficientNet", "Card", Path], "ExportCheck"]] = {"keras": _to_keras}
-"""What `--to` takes, and what writes it."""
+PRECISIONS = dict.fromkeys(word for target in TARGETS.values() for word in target.precisions)
 
 
 def command(
     model: ModelPlace,
-    out: Annotated[Path, typer.Argument(help="The file to write; for keras it ends in .keras.")],
-    to: Annotated[str, typer.Option("--to", help=f"Whose file: {', '.join(TARGETS)}.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="What to write: a file that ends as its kind does, or a folder for openvino and "
+            "tensorrt-engine-script."
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", help=f"The kind: {', '.join(TARGETS)}.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder of real pictures to compare on; else some are made."),
+    ] = None,
+    embed_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--embed-preprocessing",
+            help="The file takes pictures as they are, uint8, and normalises them itself; resizing "
+            "stays outside.",
+        ),
+    ] = False,
+    precision: Annotated[
+        str, typer.Option(help=f"Of the weights: {', '.join(PRECISIONS)}; not all kinds have all.")
+    ] = "float32",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="The largest difference, over the largest output, with which the file is kept."
+        ),
+    ] = None,
     convention: Convention = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write MODEL as the file OUT of another framework, load that again and compare the answers.
+    """Write MODEL as the file OUT of another program, load that again and compare the answers.
 
-    keras: a network of keras.applications, which takes pictures with values from 0 to 255. It is
-    not written if its answers differ from the model's.
+    It is not written if its answers differ from the model's by more than the tolerance.
     """
-    if to not in TARGETS:
-        raise UsageError(f"--to must be one of {', '.join(TARGETS)}.{closest(to, TARGETS)}")
+    import os
+
+    # Keras's file is the same whatever backend writes it, and torch is loaded already.
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    from effnet.deployment.export.check import real_pictures
+    from effnet.deployment.export.export import export
     from effnet.pretrained import open_weights
 
     found = open_weights(model, convention=convention)
-    check = TARGETS[to](found.net, found.card, out)
+    use = found.card.preprocessing
+    check = export(
+        found.net,
+        found.card,
+        out,
+        to=to,
+        pixels=embed_preprocessing,
+        precision=precision,
+        pictures=None if data is None else real_pictures(data, use),
+        tolerance=tolerance,
+        tell=lambda words: typer.echo(f"{words} ...", err=True),
+    )
     if as_json:
         print_json(check.to_dict())
         return
-    names = found.card.classes
-    more = f" and {len(names) - MOST_CLASSES_SHOWN} more" if len(names) > MOST_CLASSES_SHOWN else ""
-    same = "" if check.agreement is None else f", same class in {check.agreement:.0%}"
     lines = {
-        "file": str(check.file),
-        "network": check.network,
-        "pictures": f"{' x '.join(map(str, check.input_shape))}, values from 0 to 255",
-        "answers": f"{check.activation}: {', '.join(names[:MOST_CLASSES_SHOWN])}{more}",
-        "compared": f"{check.pictures} pictures: largest difference {check.difference:.1e}{same}",
+        "file": f"{check.file}, {check.size / 1e6:.2f} MB in {check.precision}",
+        "pictures": _input(check),
+        "answers": _names(found.card.classes),
+        **{name.replace("_", " "): str(value) for name, value in check.details.items()},
+        "compared": _figures(check),
+        **({"note": check.note} if check.note else {}),
     }
-    typer.echo("\n".join(f"{name:<9} {value}" for name, value in lines.items()))
+    width = max(map(len, lines))
+    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines.items()))
+
+
+def _input(check: "ExportCheck") -> str:
+    number, *sides = check.shape
+    values = "values from 0 to 255" if check.pixels else "normalised as the file says"
+    return f"{number or 'any number'} of {' x '.join(map(str, sides))}, {check.kind}, {values}"
+
+
+def _names(classes: tuple[str, ...]) -> str:
+    more = len(classes) - MOST_CLASSES_SHOWN
+    return ", ".join(classes[:MOST_CLASSES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _figures(check: "ExportCheck") -> str:
+    if check.runtime is None:
+        return "no"
+    same = "" if check.agreement is None else f", same class in {check.agreement:.0%}"
+    return (
+        f"{check.pictures} pictures in {check.runtime}: largest difference "
+        f"{check.difference:.1e} of the largest output{same}"
+    )

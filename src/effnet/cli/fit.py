@@ -1,7 +1,7 @@
 """`effnet fit`: train on a folder of pictures."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +24,7 @@ AUTO = "auto"
 """As --batch: measure which is the fastest."""
 
 
-def _fit(
+def fit(
     data: Annotated[
         str | None, typer.Argument(help="A folder, a CSV file, or the name of a data set.")
     ] = None,
@@ -208,13 +208,23 @@ READ: dict[str, Any] = {"batch": {"parser": _batch, "metavar": f"INTEGER|{AUTO}"
 """Settings whose option takes more than their type."""
 
 
-def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting of a recipe, from the recipe's own table."""
+def with_settings(
+    function: Callable[..., None], recipe: str = DEFAULT_RECIPE, without: Container[str] = ()
+) -> Callable[..., None]:
+    """Give a command an option for each setting of a recipe, from the recipe's own table.
+
+    Args:
+        function: takes the settings as keywords.
+        recipe: the named one whose values the help shows.
+        without: settings that are no options of this command.
+    """
     signature = inspect.signature(function)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = []
     for name, rule in RULES.items():
-        default = getattr(named(DEFAULT_RECIPE), name)
+        if name in without:
+            continue
+        default = getattr(named(recipe), name)
         choices = f" ({', '.join(rule.choices)})" if rule.choices else ""
         shown = "" if default is None else f" [{default}]"
         option = typer.Option(
@@ -233,4 +243,4 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-command = with_settings(_fit)
+command = with_settings(fit)

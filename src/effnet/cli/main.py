@@ -15,7 +15,9 @@ from effnet.cli import (
     bench,
     check,
     choose,
+    compress,
     convert,
+    distil,
     evaluate,
     export,
     find_lr,
@@ -23,6 +25,8 @@ from effnet.cli import (
     models,
     pack,
     predict,
+    prune,
+    quantize,
     scale,
     weights,
 )
@@ -52,10 +56,14 @@ COMMANDS = (
     models,
     weights,
     convert,
-    export,
     choose,
     scale,
     bench,
+    distil,
+    prune,
+    quantize,
+    export,
+    compress,
 )
 for module in COMMANDS:
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.command)

@@ -1,22 +1,31 @@
 """`effnet predict`: classes, labels or targets of picture files."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from effnet.cli.output import Convention, ModelPlace
+from effnet.cli.output import Convention
 from effnet.errors import DataError, UsageError, closest
 
 if TYPE_CHECKING:
     from effnet.deployment.predict import Prediction
+    from effnet.deployment.predictor import Predictor
     from effnet.model import Model
 
 
 def command(
-    model: ModelPlace,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model file, a run folder, hf://user/name, a published set (b0:noisy-student), "
+            "or what `effnet export` wrote: .onnx, .tflite or .pt2, or a folder of OpenVINO."
+        ),
+    ],
     files: Annotated[
         list[str], typer.Argument(help="Files, folders, globs; - for a list on standard input.")
     ],
@@ -32,7 +41,8 @@ def command(
         str | None,
         typer.Option(
             help="Only a part, such as 3/8. The parts' outputs, one after the other, are the "
-            "output of a single run; so the header of a CSV is only in part 1."
+            "output of a single run with the same --runtime, which for parts is torch if it is "
+            "auto; so the header of a CSV is only in part 1."
         ),
     ] = None,
     resume: Annotated[
@@ -43,6 +53,17 @@ def command(
     ] = False,
     batch: Annotated[int, typer.Option(help="Pictures at a time.", min=1)] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="What runs a model file on a CPU: torch, openvino or onnxruntime; auto takes the "
+            "quickest here once there are enough pictures to be worth it."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: on a CPU float32.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(help="Of a CPU; 0 for all cores.", min=0)] = 0,
     convention: Convention = None,
 ) -> None:
     """Predict the classes, labels or targets of FILES with MODEL.
@@ -51,8 +72,6 @@ def command(
     code is 3 only if none could be read.
     """
     from effnet.deployment.output import FORMS, OutputFile, Shard, form_of
-    from effnet.devices import pick_device
-    from effnet.model import Model
 
     form = "jsonl" if as_json else form
     if form not in FORMS:
@@ -60,10 +79,11 @@ def command(
     if resume and out is None:
         raise UsageError("--resume needs the --out file to go on with.")
     part = Shard.parse(shard) if shard else None
-    loaded = Model.load(model, convention=convention)
-    loaded.net.to(pick_device(device))
-    top = min(top, len(loaded.classes))
-    written = form_of(form, loaded.task, top)
+    if part is not None and runtime == "auto":
+        runtime = "torch"  # programs round otherwise, and parts would change at different pictures
+    asked, digest = _opened(model, device, runtime, precision, threads, convention)
+    top = min(top, len(asked.classes))
+    written = form_of(form, asked.answers, top)
     paths: Iterable[Path] = _paths(files)
     if part is not None:
         paths = part.of(list(paths), batch)
@@ -71,20 +91,20 @@ def command(
     tally = _Tally()
     if out is None:
         sys.stdout.write(header)
-        for prediction in tally.over(loaded.predict_files(paths, batch_size=batch, top=top)):
+        for prediction in tally.over(asked.predict_files(paths, batch_size=batch, top=top)):
             sys.stdout.write(written.line(prediction))
         tally.tell()
         return
     made_with = {
-        "model": _digest(loaded),
+        "model": digest(),
         "files": files,
-        "options": [form, top, batch, shard],
+        "options": [form, top, batch, shard, *(() if precision == "auto" else (precision,))],
     }
     file = OutputFile(out, written, header, batch, made_with, resume=resume)
     if file.finished:
         typer.echo(f"{out} is complete; remove it to predict anew.", err=True)
         return
-    rest = loaded.predict_files(file.rest(paths), batch_size=batch, top=top)
+    rest = asked.predict_files(file.rest(paths), batch_size=batch, top=top)
     file.write(tally.over(rest))
     tally.tell(before=file.done)
 
@@ -111,12 +131,47 @@ class _Tally:
             typer.echo(f"{self.unreadable} of {self.count} pictures could not be read.", err=True)
 
 
-def _digest(model: "Model") -> str:
-    from hashlib import sha256
+def _opened(
+    model: str, device: str, runtime: str, precision: str, threads: int, convention: str | None
+) -> "tuple[Predictor, Callable[[], str]]":
+    """Return a model ready to answer, and what tells a digest of it."""
+    from effnet.deployment.predictor import Predictor, is_exported, predictor
 
+    if is_exported(model):
+        exported = predictor(model, device=device, threads=threads, precision=precision)
+        if runtime not in ("auto", exported.runtime):
+            raise UsageError(
+                f"{model} is run by {exported.runtime}, not by {runtime!r}: leave --runtime out."
+            )
+        return exported, partial(_digest_of_file, Path(model))
+    import torch
+
+    from effnet.deployment.fastest import TORCH, Fastest
+    from effnet.deployment.form import Form
+    from effnet.devices import pick_device
+    from effnet.model import Model
+
+    if runtime not in ("auto", TORCH) and device not in ("auto", "cpu"):
+        raise UsageError(f"On {device} a model file is run by {TORCH}, not by {runtime!r}.")
+    loaded = Model.load(model, convention=convention)
+    loaded.net.to(pick_device(device if runtime in ("auto", TORCH) else "cpu"))
+    if threads:
+        torch.set_num_threads(threads)
+    run = Fastest(loaded.net, loaded.card, runtime=runtime, precision=precision)
+    return Predictor(loaded.card, Form(), TORCH, run), partial(_digest, loaded)
+
+
+def _digest(model: "Model") -> str:
     found = sha256(model.card.to_json().encode())
     for tensor in model.net.state_dict().values():
         found.update(tensor.cpu().contiguous().numpy())
+    return found.hexdigest()
+
+
+def _digest_of_file(path: Path) -> str:
+    found = sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        found.update(file.read_bytes())
     return found.hexdigest()
 
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from effnet.data.tensorflow import WAYS
 from effnet.errors import UsageError
 
@@ -96,6 +99,19 @@ class Preprocessing:
         rows = pictures.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)
         rows.mul_(1 / 255).sub_(mean.repeat(width)).div_(std.repeat(width))
         return rows.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
+
+    def inputs(self, levels: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the same as `normalised`, bit by bit, of an array, and without torch.
+
+        Its memory is in the order of its axes, channel after channel.
+        """
+        floats = np.empty(levels.shape, np.float32)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            plane = floats[:, channel]
+            np.multiply(levels[:, channel], np.float32(1 / 255), out=plane, dtype=np.float32)
+            plane -= np.float32(mean)
+            plane /= np.float32(std)
+        return floats
 
     def at(self, resolution: int) -> Self:
         """Return the same preprocessing at another resolution in pixels."""

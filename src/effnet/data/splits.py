@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from effnet.data.decode import MODES, AtLeast, UnreadablePicture, as_seen, decode
-from effnet.data.transforms import Picture
+
+if TYPE_CHECKING:
+    from effnet.data.transforms import Picture
 
 Labels = NDArray[Any]
 """Class indices (N,) int64, or a value of each output (N, K) float32."""
@@ -51,7 +53,7 @@ class Split(Protocol):
         """Name a picture for people: its path, or its place."""
         ...
 
-    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> "Picture":
         """Return a picture; see `decode` for `at_least`. Raises UnreadablePicture."""
         ...
 
@@ -74,7 +76,7 @@ class FileSplit:
     def name(self, index: int) -> str:
         return str(self.paths[index])
 
-    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> "Picture":
         return decode(self.paths[index], at_least=at_least)
 
     def subset(self, indices: Sequence[int]) -> "FileSplit":
@@ -95,7 +97,7 @@ class ArraySplit:
     def name(self, index: int) -> str:
         return f"picture {index} of the array"
 
-    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> "Picture":
         return picture_of(self.pictures[index])
 
     def subset(self, indices: Sequence[int]) -> "ArraySplit":
@@ -117,7 +119,7 @@ class LibrarySplit:
     def name(self, index: int) -> str:
         return f"{type(self.items).__name__} {self.places[index]}"
 
-    def read(self, index: int, at_least: AtLeast | None = None) -> Picture:
+    def read(self, index: int, at_least: AtLeast | None = None) -> "Picture":
         try:
             picture: Image.Image = self.items[self.places[index]][0]
         except Exception as error:  # damaged files make Pillow's codecs raise all kinds
@@ -129,11 +131,11 @@ class LibrarySplit:
         return LibrarySplit(self.items, self.labels[list(indices)], places)
 
 
-def picture_of(pixels: NDArray[np.uint8]) -> Picture:
+def picture_of(pixels: NDArray[np.uint8]) -> "Picture":
     """Return pixels (H, W, C) as a Pillow picture, or (C, H, W) as a tensor for other C."""
-    import torch
-
     channels = pixels.shape[2]
     if channels in MODES:
         return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

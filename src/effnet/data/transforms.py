@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from effnet.data import tensorflow
 from effnet.data.decode import MODES
+from effnet.data.prepare import Levels, levels_of, middle, pixels_of, with_channels
 from effnet.data.preprocessing import Preprocessing
 from effnet.errors import UsageError, closest
 
@@ -34,9 +34,6 @@ MODES_OF_TORCHVISION = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
 }
-
-LONGEST = 8
-"""Of a picture that is longer, in widths, only the middle is resized for a centre crop."""
 
 RATIO = (3 / 4, 4 / 3)
 """Width over height of the narrowest and the widest random crop."""
@@ -85,12 +82,15 @@ class EvaluationTransform:
 
     def __call__(self, picture: Picture) -> Tensor:
         wanted = self.preprocessing
+        if isinstance(picture, Image.Image):
+            return _tensor(levels_of(picture, wanted))
         mode = MODES_OF_TORCHVISION[wanted.interpolation]
         picture = _with_channels(picture, wanted.channels)
         sides = [wanted.resized_side] * (2 if wanted.squash else 1)
         whole = picture if wanted.squash else _trim(picture)
         resized = F.resize(whole, sides, mode, antialias=True)
-        return _pixels(F.center_crop(resized, [wanted.resolution]))
+        cropped: Tensor = F.center_crop(resized, [wanted.resolution])
+        return cropped
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ class TensorFlowTransform:
 
     def __call__(self, picture: Picture) -> Tensor:
         wanted = self.preprocessing
+        if isinstance(picture, Image.Image):
+            return _tensor(levels_of(picture, wanted))
         picture = _with_channels(picture, wanted.channels)
         if not wanted.squash:
             height, width = F.get_size(picture)
@@ -114,7 +116,7 @@ class TensorFlowTransform:
             picture = _cut(picture, box)
         pixels = _pixels(picture).permute(1, 2, 0).numpy()
         resized = tensorflow.resized(pixels, wanted.resolution, wanted.interpolation, wanted.resize)
-        return torch.from_numpy(resized).permute(2, 0, 1)
+        return _tensor(resized)
 
 
 RESIZES: dict[str, Callable[[Preprocessing], Transform]] = {
@@ -303,39 +305,34 @@ def mix(
 
 
 def _trim(picture: Picture) -> Picture:
-    """Cut the ends off a very long picture, which the centre crop would drop anyway.
-
-    Else resizing 1 x 5000 pixels to a shorter side of 256 would take a gigabyte.
-    """
+    """Cut the ends off a very long picture; see `middle`."""
     height, width = F.get_size(picture)
-    most = LONGEST * min(height, width)
-    if max(height, width) <= most:
-        return picture
-    # An odd length keeps its middle pixel.
-    rows, columns = (side if side <= most else most + (side - most) % 2 for side in (height, width))
-    trimmed: Picture = F.center_crop(picture, [rows, columns])
+    across, down = middle(width, height)
+    trimmed: Picture = F.center_crop(picture, [down, across])
     return trimmed
 
 
 def _with_channels(picture: Picture, channels: int) -> Picture:
-    if isinstance(picture, Image.Image) and channels in MODES:
-        return picture if picture.mode == MODES[channels] else picture.convert(MODES[channels])
+    if isinstance(picture, Image.Image):
+        return with_channels(picture, channels)
     found = F.get_num_channels(picture)
     if found == channels:
         return picture
     if channels not in MODES or found not in MODES:
         raise UsageError(f"The network takes {channels} channels, but a picture has {found}.")
     change = F.rgb_to_grayscale if channels == 1 else F.grayscale_to_rgb
-    changed: Picture = change(picture)
+    changed: Tensor = change(picture)
     return changed
 
 
 def _pixels(picture: Picture) -> Tensor:
     """Return uint8 (C, H, W); of a Pillow picture the channels lie innermost in memory."""
-    if isinstance(picture, Tensor):
-        return picture
-    values = torch.from_numpy(np.array(picture))
-    return (values if values.ndim == 3 else values[:, :, None]).permute(2, 0, 1)
+    return picture if isinstance(picture, Tensor) else _tensor(pixels_of(picture))
+
+
+def _tensor(levels: Levels) -> Tensor:
+    """Return levels (H, W, C) as (C, H, W), where they lie."""
+    return torch.from_numpy(levels).permute(2, 0, 1)
 
 
 def _pillow(pixels: Tensor) -> Image.Image:

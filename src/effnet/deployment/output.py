@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from effnet.deployment.predict import Prediction
 from effnet.errors import ResourceError, UsageError
-from effnet.tasks.task import Task
+from effnet.tasks.answers import Answers
 
 DIGITS = 6
 WIDEST_LABEL = 24
@@ -69,7 +69,7 @@ def jsonl_form(top: int, classes: Sequence[str]) -> Form:
     return _objects(_rounded)
 
 
-def value_table_form(task: Task) -> Form:
+def value_table_form(task: Answers) -> Form:
     """Return the form for people: each name with its value, then the file."""
 
     def answer(prediction: Prediction) -> str:
@@ -80,14 +80,14 @@ def value_table_form(task: Task) -> Form:
     return _lines_for_people(answer, width)
 
 
-def value_csv_form(task: Task) -> Form:
+def value_csv_form(task: Answers) -> Form:
     """Return the form of columns: file, error, then a column for each name."""
     return _columns(
         task.classes, lambda prediction: [_significant(v) for _, v in prediction.values]
     )
 
 
-def value_jsonl_form(task: Task) -> Form:
+def value_jsonl_form(task: Answers) -> Form:
     """Return the form of a JSON object per line: file, values by name, error."""
     del task
 
@@ -106,7 +106,7 @@ FORMS: dict[str, Callable[[int, Sequence[str]], Form]] = {
 }
 """Each form by name: (number of classes named, the model's classes) -> form."""
 
-VALUE_FORMS: dict[str, Callable[[Task], Form]] = {
+VALUE_FORMS: dict[str, Callable[[Answers], Form]] = {
     "table": value_table_form,
     "csv": value_csv_form,
     "jsonl": value_jsonl_form,
@@ -114,7 +114,7 @@ VALUE_FORMS: dict[str, Callable[[Task], Form]] = {
 """The same for a task that gives a value of each label or target."""
 
 
-def form_of(name: str, task: Task, top: int) -> Form:
+def form_of(name: str, task: Answers, top: int) -> Form:
     """Return a form of `FORMS` for the predictions of a task, with so many classes named."""
     return FORMS[name](top, task.classes) if task.exclusive else VALUE_FORMS[name](task)
 

@@ -1,24 +1,27 @@
-"""Predictions for any number of picture files, in constant memory."""
+"""Predictions for any number of pictures, in constant memory, by whatever runs the network."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from effnet.data.decode import UnreadablePicture, decode
+from effnet.data.prepare import Levels, levels_of, stacked
 from effnet.data.preprocessing import Preprocessing
-from effnet.data.transforms import evaluation_transform, stacked
-from effnet.devices import autocast, memory_format
-from effnet.errors import UsageError
-from effnet.tasks.inference import evaluating
-from effnet.tasks.task import Task
+from effnet.data.splits import picture_of
+from effnet.errors import ResourceError, UsageError
+from effnet.tasks.answers import Answers
 
 DECODERS = 4
+
+Run = Callable[[Levels], NDArray[np.float32]]
+"""From pictures (N, C, H, W) of levels 0 to 255, uint8 or float32, to outputs (N, K)."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,14 @@ class Prediction:
         }
 
 
-def predict_files(
-    net: nn.Module,
-    task: Task,
+def predictions(
+    run: Run,
+    answers: Answers,
     preprocessing: Preprocessing,
     files: Iterable[str | Path],
     *,
     batch: int = 32,
     top: int = 1,
-    precision: str = "auto",
 ) -> Iterator[Prediction]:
     """Yield a prediction for each file, in order; an unreadable file yields its error.
 
@@ -82,14 +84,13 @@ def predict_files(
     """
     if batch < 1 or top < 1:
         raise UsageError(f"batch and top must be at least 1; they are {batch} and {top}.")
-    transform = evaluation_transform(preprocessing)
 
-    def read(file: str | Path) -> Tensor | str:
-        view = transform.view()
+    def read(file: str | Path) -> Levels | str:
         try:
-            return view(decode(file, channels=preprocessing.channels, at_least=view.at_least))
+            picture = decode(file, channels=preprocessing.channels)
         except UnreadablePicture as error:
             return error.reason
+        return levels_of(picture, preprocessing)
 
     remaining = iter(files)
     with ThreadPoolExecutor(DECODERS) as pool:
@@ -98,45 +99,68 @@ def predict_files(
         while group:
             following = list(islice(remaining, batch))
             following_reading = [pool.submit(read, file) for file in following]
-            inputs = [future.result() for future in reading]
-            yield from _answer(net, task, preprocessing, group, inputs, top, precision)
+            found = [future.result() for future in reading]
+            yield from _told(run, answers, group, found, top)
             group, reading = following, following_reading
 
 
-def _answer(
-    net: nn.Module,
-    task: Task,
+def answers_of(
+    run: Run,
+    answers: Answers,
     preprocessing: Preprocessing,
+    pictures: NDArray[np.uint8],
+    *,
+    batch: int = 32,
+) -> NDArray[np.float32]:
+    """Return the answers (N, K) to pictures in memory (N, H, W, C).
+
+    Raises:
+        UsageError: `batch` is under 1, or the network takes another number of channels.
+        ResourceError: the pictures have neither 1 nor 3 channels, and torch is not installed.
+    """
+    if batch < 1:
+        raise UsageError(f"batch must be at least 1; it is {batch}.")
+    if not len(pictures):
+        return np.empty((0, len(answers.classes)), np.float32)
+    groups = (pictures[start : start + batch] for start in range(0, len(pictures), batch))
+    outputs = [run(stacked([_levels(one, preprocessing) for one in group])) for group in groups]
+    return answers.decode(np.concatenate(outputs))
+
+
+def _told(
+    run: Run,
+    answers: Answers,
     group: Sequence[str | Path],
-    inputs: Sequence[Tensor | str],
+    found: Sequence[Levels | str],
     top: int,
-    precision: str,
 ) -> Iterator[Prediction]:
-    tensors = [item for item in inputs if isinstance(item, Tensor)]
-    answers = iter(
-        _answers(net, task, preprocessing, stacked(tensors), precision).tolist() if tensors else []
-    )
-    for file, item in zip(group, inputs, strict=True):
+    readable = [item for item in found if not isinstance(item, str)]
+    rows = iter(answers.decode(run(stacked(readable))).tolist() if readable else [])
+    for file, item in zip(group, found, strict=True):
         if isinstance(item, str):
             yield Prediction(str(file), error=item)
             continue
-        named = tuple(zip(task.classes, next(answers), strict=True))
-        if task.exclusive:
+        named = tuple(zip(answers.classes, next(rows), strict=True))
+        if answers.exclusive:
             yield Prediction(str(file), tuple(sorted(named, key=_value, reverse=True)[:top]))
         else:
             yield Prediction(str(file), values=named)
 
 
-@torch.inference_mode()
-def _answers(
-    net: nn.Module, task: Task, preprocessing: Preprocessing, pictures: Tensor, precision: str
-) -> Tensor:
-    """Return a task's answers (N, K) of pictures, on the CPU."""
-    device = next(net.parameters()).device
-    with evaluating(net), autocast(device, precision):
-        batch = preprocessing.normalised(pictures.to(device, memory_format=memory_format(True)))
-        outputs = net(batch)
-    return task.decode(outputs).cpu()
+def _levels(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Levels:
+    """Return the levels of pixels (H, W, C); torch resizes what Pillow does not know."""
+    try:
+        picture = picture_of(pixels)
+        if isinstance(picture, Image.Image):
+            return levels_of(picture, preprocessing)
+        from effnet.data.transforms import evaluation_transform
+    except ImportError as error:
+        raise ResourceError(
+            f"torch is needed to resize pictures of {pixels.shape[2]} channels. Install it: pip "
+            "install torch torchvision"
+        ) from error
+    levels: Levels = evaluation_transform(preprocessing)(picture).permute(1, 2, 0).numpy()
+    return levels
 
 
 def _value(answer: tuple[str, float]) -> float:

@@ -15,7 +15,7 @@ from torch import nn
 
 from effnet import errors
 from effnet.errors import ModelFileError, ResourceError, UsageError, closest
-from effnet.measure.model_files import look_into
+from effnet.measure.model_files import in_folder, look_into
 from effnet.measure.modules import count_module
 from effnet.measure.records import Machine, Measurement, Setting, Timing
 from effnet.measure.runtimes import RUNTIMES, can_write, file_name, require_possible, write
@@ -57,8 +57,9 @@ def bench(
     `effnet.measure.timing.middle`.
 
     Args:
-        net: a module that maps pictures to a tensor, which is left as it was; or an .onnx or .xml
-            file.
+        net: a module that maps pictures to a tensor, which is left as it was; or a file that a
+            runtime runs (.onnx, .tflite, .pt2, OpenVINO's .xml or its folder). A file takes its
+            pictures in its own layout, and as numbers or as pixels.
         setting: how it is run.
         name: what the measurement calls it.
         what: any of `WHAT`.
@@ -73,6 +74,7 @@ def bench(
         ResourceError: a package is not installed, or memory or time did not suffice.
     """
     settled = setting.settled()
+    net = in_folder(net) if isinstance(net, Path) else net
     require_measurable(net, settled, what)
     figures = _counted(net, settled)
     processor = ""
@@ -134,14 +136,15 @@ def _counted(net: nn.Module | Path, setting: Setting) -> dict[str, Any]:
 def _written(net: nn.Module | Path, setting: Setting, folder: Path) -> dict[str, Any]:
     """Write what the process needs into a folder, and return what it is told of that.
 
-    Where a tiny network cannot be written for want of a package, a ready file brings up the
-    libraries itself.
+    Where a tiny network cannot be written for want of a package, or would take far longer than the
+    measurement, a ready file brings up the libraries itself.
     """
     for name in ("net", "small"):
         (folder / name).mkdir()
     file = net if isinstance(net, Path) else write(net, setting, folder / "net")
     small_file, small = file, setting
-    if can_write(setting.runtime):
+    ready = isinstance(net, Path) and not RUNTIMES[setting.runtime].quick
+    if can_write(setting.runtime) and not ready:
         small_file = folder / "small" / file_name(setting.runtime)
         small = replace(setting, batch=1, resolution=SMALL)
         for name, content in _small_files(small).items():
@@ -212,7 +215,9 @@ def _asked(task: dict[str, Any], net: nn.Module | Path, name: str) -> dict[str, 
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         kind, message = answer["error"]
-        raise getattr(errors, kind)(f"{name} on {runtime}: {message}")
+        # Of a module the file is our own, and no fault of whoever measures it.
+        known = failed if kind == ModelFileError.__name__ else getattr(errors, kind)
+        raise known(f"{name} on {runtime}: {message}")
     if "failed" in answer:
         raise failed(f"{runtime} cannot run {name}: {answer['failed']}")
     return answer

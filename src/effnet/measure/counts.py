@@ -67,16 +67,16 @@ def _layers(spec: Spec, resolution: int) -> Iterator[Counts]:
     for stage in spec.stages:
         for block in range(stage.repeats):
             stride = stage.stride if block == 0 else 1
-            counted_from = (stage.expand_from if block == 0 else None) or inputs
             layers = _fused if stage.block == "fused" else _mbconv
-            yield from layers(stage, inputs, counted_from * stage.expansion, side, stride)
+            yield from layers(stage, block, inputs, side, stride)
             side, inputs = _halved(side, stride), stage.channels
     yield _conv(inputs, spec.head, 1, side)
     yield _linear(spec.head, spec.classes)
 
 
-def _fused(stage: Stage, inputs: int, expanded: int, side: int, stride: int) -> Iterator[Counts]:
+def _fused(stage: Stage, block: int, inputs: int, side: int, stride: int) -> Iterator[Counts]:
     after = _halved(side, stride)
+    expanded = stage.inner_width(block, inputs)
     if stage.expansion == 1:
         yield _conv(inputs, stage.channels, stage.kernel, after)
     else:
@@ -84,16 +84,16 @@ def _fused(stage: Stage, inputs: int, expanded: int, side: int, stride: int) -> 
         yield _conv(expanded, stage.channels, 1, after)
 
 
-def _mbconv(stage: Stage, inputs: int, expanded: int, side: int, stride: int) -> Iterator[Counts]:
+def _mbconv(stage: Stage, block: int, inputs: int, side: int, stride: int) -> Iterator[Counts]:
     after = _halved(side, stride)
+    expanded, squeezed = stage.inner_width(block, inputs), stage.squeezed_width(block, inputs)
     experts = stage.experts
     if experts:
         yield _linear(inputs, experts)
     if stage.expansion > 1:
         yield _conv(inputs, expanded, 1, side, experts=experts)
     yield _depthwise(expanded, stage.kernel, after, experts=experts)
-    if stage.squeeze:
-        squeezed = max(1, int(inputs * stage.squeeze))
+    if squeezed:
         yield _linear(expanded, squeezed)
         yield _linear(squeezed, expanded)
     yield _conv(expanded, stage.channels, 1, after, experts=experts)

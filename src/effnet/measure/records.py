@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 DTYPES = ("float32", "bfloat16", "float16")
-PACKAGES = ("effnet", "torch", "onnxruntime", "openvino")
+PACKAGES = ("effnet", "torch", "onnxruntime", "openvino", "ai-edge-litert")
 
 _GROUP = Path("/sys/fs/cgroup")
 QUOTAS = (

@@ -1,13 +1,10 @@
-"""The programs that run a network: torch eager and compiled, ONNX Runtime, OpenVINO.
+"""The programs that run a network, to be measured beside each other: see `RUNTIMES`.
 
 Each writes a torch module as the file that it loads, and makes of such a file a call that runs one
 batch. torch is imported only by those that need it, so that the memory of the others is their own.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +16,15 @@ from numpy.typing import NDArray
 from effnet import extras
 from effnet.errors import EffnetError, UsageError, closest, out_of_memory
 from effnet.extras import require
-from effnet.measure.model_files import require_square
+from effnet.measure import writers
 from effnet.measure.records import DTYPES, Setting
+from effnet.measure.sessions import ENGINES, PURPOSE, open_session
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Run = Callable[[], Any]
 """Runs one batch of `pictures`, waits for the end and returns the outputs."""
-
-PURPOSE = "run a network with it"
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,7 @@ class Runtime:
         load: returns a call that runs such a file. torch has one number of threads for a process,
             which this sets; the others have threads of their own for each file.
         writers: modules that writing a file needs, too.
+        quick: whether that takes seconds, not a minute.
     """
 
     modules: tuple[str, ...]
@@ -51,6 +48,7 @@ class Runtime:
     write: "Callable[[nn.Module, Setting, Path], None]"
     load: Callable[[Path, Setting], Run]
     writers: tuple[str, ...] = ()
+    quick: bool = True
 
 
 def require_possible(setting: Setting, *, writes: bool = True) -> Runtime:
@@ -265,13 +263,6 @@ def _unpickled(path: Path) -> "nn.Module":
     return module
 
 
-def _write_torch(module: "nn.Module", setting: Setting, path: Path) -> None:
-    del setting  # a module takes any batch and size
-    import torch
-
-    torch.save(module, path)
-
-
 def _load_eager(path: Path, setting: Setting) -> Run:
     return eager(_unpickled(path), setting)
 
@@ -280,136 +271,59 @@ def _load_compiled(path: Path, setting: Setting) -> Run:
     return compiled(_unpickled(path), setting)
 
 
-@contextmanager
-def _traceable(module: "nn.Module") -> Iterator["nn.Module"]:
-    """Give a module on the CPU in evaluation mode, without what tracing warns of."""
-    import torch
-
-    from effnet.measure.modules import evaluating
-
-    elsewhere = any(weight.device.type != "cpu" for weight in module.parameters())
-    here = deepcopy(module).cpu() if elsewhere else module
-    with warnings.catch_warnings(), evaluating(here), torch.no_grad():
-        warnings.simplefilter("ignore")
-        yield here
-
-
-def _write_onnx(module: "nn.Module", setting: Setting, path: Path) -> None:
-    import torch
-
-    # The exporter that traces is quicker, but where a size is halved and rounded, as TensorFlow's
-    # padding does, its files round otherwise; and ONNX Runtime takes longer to run them.
-    with _traceable(module) as traced:
-        inputs = (torch.zeros(setting.shape),)
-        torch.onnx.export(traced, inputs, str(path), dynamo=True, verbose=False)
-
-
-def _load_onnxruntime(path: Path, setting: Setting) -> Run:
-    library = require("onnxruntime", PURPOSE)
-    options = library.SessionOptions()
-    options.intra_op_num_threads = setting.settled().threads
-    options.inter_op_num_threads = 1
-    session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs = [(entry.type, entry.shape) for entry in session.get_inputs()]
-    _require_input(path, inputs, "tensor(float)", setting)
-    batch = {session.get_inputs()[0].name: pictures(setting)}
-    return lambda: session.run(None, batch)[0]
-
-
-def _write_openvino(module: "nn.Module", setting: Setting, path: Path) -> None:
-    library = require("openvino", "write a network for OpenVINO")
-    frontend = require("openvino.frontend", "write a network for OpenVINO")
-    decoder = require("openvino.frontend.pytorch.ts_decoder", "write a network for OpenVINO")
-    import torch
-
-    # Not convert_model, which does the same and reports over the network that it was used.
-    converter = frontend.FrontEndManager().load_by_framework("pytorch")
-    with _traceable(module) as traced:
-        graph = decoder.TorchScriptPythonDecoder(
-            traced,
-            example_input=torch.zeros(setting.shape),
-            trace_kwargs={"check_trace": False},  # a second trace, half of the time
-        )
-        model = converter.convert(converter.load(graph))
-        model.reshape(list(setting.shape))
-        library.save_model(model, str(path), compress_to_fp16=False)
-
-
-def _load_openvino(path: Path, setting: Setting) -> Run:
-    library = require("openvino", PURPOSE)
-    core = library.Core()
-    model = core.read_model(str(path))
-    inputs = [
-        (
-            entry.element_type.get_type_name(),
-            [None if side.is_dynamic else side.get_length() for side in entry.partial_shape],
-        )
-        for entry in model.inputs
-    ]
-    _require_input(path, inputs, "f32", setting)
-    model.reshape(list(setting.shape))
-    wanted = {"float32": library.Type.f32, "bfloat16": library.Type.bf16}[setting.dtype]
-    # Without a word on precision it would take bfloat16 where the processor has it.
-    ready = core.compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": wanted,
-            "INFERENCE_NUM_THREADS": setting.settled().threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-        },
+def _load_file(path: Path, setting: Setting) -> Run:
+    session = open_session(
+        setting.runtime,
+        path,
+        threads=setting.settled().threads,
+        dtype=setting.dtype,
+        shape=setting.shape,
     )
-    if ready.get_property("INFERENCE_PRECISION_HINT") != wanted:
-        raise UsageError(f"OpenVINO does not compute in {setting.dtype} on this processor.")
-    request, batch = ready.create_infer_request(), [pictures(setting)]
-    return lambda: request.infer(batch, share_inputs=True)[0]
+    batch = pictures(setting)
+    if session.channels_last:
+        batch = batch.transpose(0, 2, 3, 1)
+    ready = np.ascontiguousarray(_LIKE[session.kind](batch))
+    return lambda: session(ready)
 
 
-def _require_input(
-    path: Path, inputs: Sequence[tuple[str, Sequence[Any]]], floats: str, setting: Setting
-) -> None:
-    """Raise UsageError unless a file takes one float32 tensor of the setting's shape.
+def _levels(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return normal numbers as levels of pixels, from 0 to 255."""
+    return np.clip(128 + 50 * batch, 0, 255).astype(np.uint8)
 
-    Args:
-        path: the file.
-        inputs: type and shape of each of its inputs; a side that may be any is not an int.
-        floats: the type that float32 is called.
-        setting: whose shape is wanted.
-    """
-    if len(inputs) != 1 or inputs[0][0] != floats or len(inputs[0][1]) != 4:
-        told = "; ".join(f"{kind} {tuple(shape)}" for kind, shape in inputs) or "nothing"
-        raise UsageError(
-            f"{path.name} takes {told}, not a float32 tensor (batch, channels, height, width)."
-        )
-    [(_, shape)] = inputs
-    require_square(path, [side if isinstance(side, int) and side > 0 else None for side in shape])
-    sides = zip(shape, setting.shape, strict=True)
-    if any(isinstance(side, int) and side not in (-1, wanted) for side, wanted in sides):
-        raise UsageError(
-            f"{path.name} takes a batch of the shape {tuple(shape)}, not {setting.shape}; choose "
-            "batch and resolution accordingly."
-        )
 
+_LIKE: "dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]]" = {
+    "float32": lambda batch: batch,
+    "uint8": _levels,
+}
+"""How normal numbers become the kind of numbers that a file takes."""
 
 _TORCH = {"cpu": DTYPES, "cuda": DTYPES}
 
+
+def _of_engine(
+    name: str,
+    write: "Callable[[nn.Module, Setting, Path], None]",
+    writers: tuple[str, ...] = (),
+    *,
+    quick: bool = True,
+) -> Runtime:
+    engine = ENGINES[name]
+    return Runtime(
+        (engine.module,),
+        {"cpu": engine.dtypes},
+        engine.suffixes,
+        write,
+        _load_file,
+        writers=writers,
+        quick=quick,
+    )
+
+
 RUNTIMES = {
-    "torch": Runtime(("torch",), _TORCH, (".pt",), _write_torch, _load_eager),
-    "compiled": Runtime(("torch",), _TORCH, (".pt",), _write_torch, _load_compiled),
-    "onnxruntime": Runtime(
-        ("onnxruntime",),
-        {"cpu": ("float32",)},
-        (".onnx",),
-        _write_onnx,
-        _load_onnxruntime,
-        writers=("onnx", "onnxscript"),
-    ),
-    "openvino": Runtime(
-        ("openvino",),
-        {"cpu": ("float32", "bfloat16")},
-        (".xml", ".onnx"),
-        _write_openvino,
-        _load_openvino,
-    ),
+    "torch": Runtime(("torch",), _TORCH, (".pt",), writers.write_torch, _load_eager),
+    "compiled": Runtime(("torch",), _TORCH, (".pt",), writers.write_torch, _load_compiled),
+    "onnxruntime": _of_engine("onnxruntime", writers.write_onnx, ("onnx", "onnxscript")),
+    "openvino": _of_engine("openvino", writers.write_openvino),
+    "litert": _of_engine("litert", writers.write_litert, ("litert_torch",), quick=False),
+    "aotinductor": _of_engine("aotinductor", writers.write_aotinductor, quick=False),
 }

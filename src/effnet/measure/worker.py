@@ -17,6 +17,7 @@ from effnet.errors import EffnetError, ResourceError, out_of_memory
 from effnet.measure.memory import give_back, peak_memory, reset_peak, used_memory
 from effnet.measure.records import Setting
 from effnet.measure.runtimes import Run, named, processor, training
+from effnet.measure.sessions import first_words
 from effnet.measure.timing import timed
 
 Load = Callable[[Path, Setting], Run]
@@ -40,20 +41,9 @@ def main() -> None:
         if out_of_memory(error):
             answer = {"error": [ResourceError.__name__, "out of memory"]}
         else:
-            answer = {"failed": _in_words(error)}
+            answer = {"failed": f"{type(error).__name__}: {first_words(error)}"}
     json.dump(answer, answers)
     answers.flush()
-
-
-def _in_words(error: Exception) -> str:
-    r"""Return an exception's type, and the first line of its message that says something.
-
-    >>> _in_words(RuntimeError("Exception from core.cpp:99:\nno such layer\nat 7"))
-    'RuntimeError: no such layer'
-    """
-    lines = map(str.strip, str(error).splitlines())
-    told = next((line for line in lines if line and not line.endswith(":")), "")
-    return f"{type(error).__name__}: {told}".removesuffix(": ")
 
 
 def _measured(task: dict[str, Any]) -> dict[str, Any]:

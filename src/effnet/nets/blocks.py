@@ -45,6 +45,13 @@ class SamePadding(nn.Module):
         return F.pad(x, same_padding(x.shape[-2], x.shape[-1], self.kernel, self.stride))
 
 
+class UpsideDown(nn.Module):
+    """Turns pictures by 180 degrees: the padding that 'SAME' adds at their end is then in front."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip((2, 3))
+
+
 class CondConv2d(nn.Module):
     """Convolution whose kernel is a mix of experts, mixed anew for each sample.
 
@@ -110,9 +117,9 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         # At stride 1 an odd kernel's 'SAME' padding is symmetric, which convolutions do themselves.
-        pads_itself = (padding or spec.padding) == "symmetric" or stride == 1
+        pads_itself = (padding or spec.padding) != "same" or stride == 1
         margin = (kernel - 1) // 2 if pads_itself else 0
-        self.pad = nn.Identity() if pads_itself else SamePadding(kernel, stride)
+        self.pad: nn.Module = nn.Identity() if pads_itself else SamePadding(kernel, stride)
         self.conv: nn.Module
         if experts:
             self.conv = CondConv2d(experts, inputs, outputs, kernel, stride, margin)
@@ -169,14 +176,20 @@ class MBConv(nn.Module):
     """Inverted residual with a depthwise convolution and squeeze-and-excitation.
 
     arXiv:1905.11946 section 4 and MobileNetV2, arXiv:1801.04381. With expansion 1 there is no
-    expand convolution.
+    expand convolution. The block is the stage's `number`-th, from 0.
     """
 
     def __init__(
-        self, spec: Spec, stage: Stage, inputs: int, stride: int, drop_path: float
+        self,
+        spec: Spec,
+        stage: Stage,
+        inputs: int,
+        stride: int,
+        drop_path: float,
+        number: int = 0,
     ) -> None:
         super().__init__()
-        expanded = (stage.expand_from or inputs) * stage.expansion
+        expanded = stage.inner_width(number, inputs)
         experts = stage.experts
         self.routing = nn.Linear(inputs, experts) if experts else None
         self.expand = (
@@ -194,9 +207,8 @@ class MBConv(nn.Module):
             experts=experts,
             padding=stage.padding,
         )
-        # The squeeze counts from the block's input, not from the expanded width.
-        squeezed = max(1, int(inputs * stage.squeeze))
-        self.squeeze = SqueezeExcite(spec, expanded, squeezed) if stage.squeeze else nn.Identity()
+        squeezed = stage.squeezed_width(number, inputs)
+        self.squeeze = SqueezeExcite(spec, expanded, squeezed) if squeezed else nn.Identity()
         self.project = ConvNormAct(spec, expanded, stage.channels, experts=experts, activate=False)
         self.residual = stage.residual and stride == 1 and inputs == stage.channels
         self.drop_path = DropPath(drop_path if self.residual else 0.0)
@@ -213,14 +225,21 @@ class FusedMBConv(nn.Module):
     """Inverted residual whose expand and depthwise convolutions are fused into one.
 
     arXiv:2104.00298 section 3.3. With expansion 1 only `project` is left: it takes over the kernel
-    and the stride, and it activates, which in other blocks a projection never does.
+    and the stride, and it activates, which in other blocks a projection never does. The block is
+    the stage's `number`-th, from 0.
     """
 
     def __init__(
-        self, spec: Spec, stage: Stage, inputs: int, stride: int, drop_path: float
+        self,
+        spec: Spec,
+        stage: Stage,
+        inputs: int,
+        stride: int,
+        drop_path: float,
+        number: int = 0,
     ) -> None:
         super().__init__()
-        expanded = (stage.expand_from or inputs) * stage.expansion
+        expanded = stage.inner_width(number, inputs)
         self.expand: nn.Module
         if stage.expansion == 1:
             self.expand = nn.Identity()

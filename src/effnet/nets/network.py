@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from effnet.nets.blocks import BLOCKS, CondConv2d, ConvNormAct
-from effnet.nets.spec import Spec, Stage
+from effnet.nets.blocks import BLOCKS, CondConv2d, ConvNormAct, UpsideDown
+from effnet.nets.spec import TURNED, Spec
 
 
 class EfficientNet(nn.Module):
@@ -29,6 +28,8 @@ class EfficientNet(nn.Module):
         super().__init__()
         self.spec = spec
         self.stem = ConvNormAct(spec, spec.in_channels, spec.stem, kernel=3, stride=2)
+        if spec.padding == TURNED:
+            self.stem.pad = UpsideDown()
         self.stages = nn.Sequential(*_stages(spec))
         self.head = ConvNormAct(spec, spec.stages[-1].channels, spec.head)
         self.dropout = nn.Dropout(spec.dropout)
@@ -59,25 +60,20 @@ class EfficientNet(nn.Module):
         for stage in self.stages[: max(wanted, default=-1) + 1]:
             x = stage(x)
             maps.append(x)
-        return [maps[index] for index in wanted]
+        found = [maps[index] for index in wanted]
+        return [x.flip((2, 3)) for x in found] if self.spec.padding == TURNED else found
 
 
 def _stages(spec: Spec) -> Iterator[nn.Sequential]:
     inputs, done = spec.stem, 0
     for stage in spec.stages:
         blocks = []
-        for row, stride in _rows(stage):
+        for number in range(stage.repeats):
+            stride = stage.stride if number == 0 else 1
             drop_path = spec.drop_path * done / spec.blocks
-            blocks.append(BLOCKS[stage.block](spec, row, inputs, stride, drop_path))
+            blocks.append(BLOCKS[stage.block](spec, stage, inputs, stride, drop_path, number))
             inputs, done = stage.channels, done + 1
         yield nn.Sequential(*blocks)
-
-
-def _rows(stage: Stage) -> Iterator[tuple[Stage, int]]:
-    """Yield each block's row and stride: what is special about a stage is special of its first."""
-    yield stage, stage.stride
-    for _ in range(stage.repeats - 1):
-        yield replace(stage, expand_from=None), 1
 
 
 def fresh(spec: Spec, seed: int) -> EfficientNet:

@@ -9,7 +9,8 @@ from effnet.errors import UsageError, closest
 
 BLOCKS = ("mbconv", "fused")
 ACTIVATIONS = ("silu", "relu", "relu6")
-PADDINGS = ("same", "symmetric")
+TURNED = "turned"
+PADDINGS = ("same", "symmetric", TURNED)
 FAMILY_NAMES = (
     "v1",
     "lite",
@@ -62,6 +63,9 @@ class Stage:
         expand_from: width that the first block's expansion counts from, where that is not its
             input width (EfficientNet-EdgeTPU's first block); None elsewhere.
         padding: of the stage's convolutions, where it is not the network's; None elsewhere.
+        inner: width inside each block, where it is not that of `expansion` (pruned networks); None
+            elsewhere, and without expansion, where it is that of the block's input.
+        squeezed: width of each block's squeeze, where it is not that of `squeeze`; None elsewhere.
 
     Raises:
         UsageError: a value is of the wrong type or out of its range.
@@ -78,12 +82,14 @@ class Stage:
     residual: bool = True
     expand_from: int | None = None
     padding: str | None = None
+    inner: tuple[int, ...] | None = None
+    squeezed: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _check(self)
         _require(
-            self.padding is None or self.padding in PADDINGS,
-            f"padding {self.padding!r} is not one of {', '.join(PADDINGS)}",
+            self.padding in (None, "same", "symmetric"),
+            f"padding {self.padding!r} is neither 'same' nor 'symmetric'",
         )
         _require(self.block in BLOCKS, f"block {self.block!r} is not one of {', '.join(BLOCKS)}")
         _require(self.kernel % 2 == 1, f"kernel {self.kernel} is not odd")
@@ -95,6 +101,21 @@ class Stage:
             self.expansion > 1 or not (self.experts or self.expand_from),
             "a block without expansion has neither experts nor expand_from",
         )
+        _check_widths(self)
+
+    def inner_width(self, block: int, inputs: int) -> int:
+        """Return the width inside a block, by its number from 0 and the width of its input."""
+        if self.inner is not None:
+            return self.inner[block]
+        counted_from = self.expand_from if block == 0 else None
+        return (counted_from or inputs) * self.expansion
+
+    def squeezed_width(self, block: int, inputs: int) -> int:
+        """Return the width of a block's squeeze, as `inner_width`; 0 for none."""
+        if self.squeezed is not None:
+            return self.squeezed[block]
+        # The squeeze counts from the block's input, not from the expanded width.
+        return max(1, int(inputs * self.squeeze)) if self.squeeze else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +129,9 @@ class Spec:
         stages: the rows, already scaled and rounded.
         head: channels of the last 1x1 convolution, whose mean is classified.
         activation: "silu", "relu" or "relu6", everywhere but in the squeeze's gate.
-        padding: "same" (TensorFlow's: asymmetric, depends on the input size) or "symmetric".
+        padding: "same" (TensorFlow's: asymmetric, depends on the input size), "symmetric", or
+            "turned": symmetric, of pictures that are turned upside down first. With mirrored
+            kernels that answers as "same" does (`effnet.compression.padding`).
         norm_eps: BatchNorm's epsilon.
         norm_momentum: share of the new batch in BatchNorm's running statistics (torch's meaning).
         resolution: side in pixels of the pictures it is evaluated on.
@@ -216,7 +239,7 @@ class Spec:
         _require(isinstance(data, Mapping), "it is not an object of named values")
         rows = data.get("stages", ())
         _require(isinstance(rows, list | tuple), "stages is not a list")
-        return _declared(cls, {**data, "stages": tuple(_declared(Stage, row) for row in rows)})
+        return _declared(cls, {**data, "stages": tuple(_stage(row) for row in rows)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -228,13 +251,47 @@ class Spec:
         return cls.from_dict(data)
 
 
+_SELDOM = ("padding", "inner", "squeezed")
+"""Declared only where there is one, so that every effnet reads the declaration of other stages."""
+
+
 def _plain(stage: Stage) -> dict[str, Any]:
-    # A padding only where there is one: every effnet reads the declaration of a stage without.
     return {
-        name: value
+        name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(stage).items()
-        if name != "padding" or value is not None
+        if name not in _SELDOM or value is not None
     }
+
+
+def _stage(row: Any) -> Stage:
+    if isinstance(row, Mapping):  # JSON and YAML know lists only
+        row = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+    return _declared(Stage, row)
+
+
+def _check_widths(stage: Stage) -> None:
+    for name in ("inner", "squeezed"):
+        widths = getattr(stage, name)
+        if widths is None:
+            continue
+        _require(
+            len(widths) == stage.repeats,
+            f"{name} has {len(widths)} widths for {stage.repeats} blocks",
+        )
+        low, high = _WIDTHS
+        for width in widths:
+            whole = isinstance(width, int) and not isinstance(width, bool)
+            _require(
+                whole and low <= width <= high,
+                f"{name} {width!r} is not a whole number from {low} to {high}",
+            )
+    _require(
+        stage.expansion > 1 or stage.inner is None,
+        "a block without expansion has no inner width of its own",
+    )
+    _require(
+        bool(stage.squeeze) or stage.squeezed is None, "a block without squeeze has no squeezed"
+    )
 
 
 def uniform(spec: Spec) -> Spec:
@@ -249,6 +306,7 @@ _TYPES: dict[Any, tuple[type, ...]] = {
     str: (str,),
     int | None: (int, type(None)),
     str | None: (str, type(None)),
+    tuple[int, ...] | None: (tuple, type(None)),
 }
 
 

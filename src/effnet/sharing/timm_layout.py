@@ -44,6 +44,9 @@ VALUES = {
 }
 """What timm calls the values of a field, and what we do; of two words timm is given the first."""
 
+ALIKE = [{padding} for padding in VALUES["pad_type"].values()]
+"""Paddings of all layers, as timm has them."""
+
 ELSEWHERE = ("in_chans", "num_classes")
 """Arguments that the rest of `config.json` says too."""
 
@@ -105,7 +108,7 @@ def network_of(spec: Spec) -> TimmNetwork | None:
     same_layers = (
         TimmNetwork(architecture, _arguments(spec, base))
         for architecture, base in networks().items()
-        if _layers(base) == _layers(spec) and len(set(spec.paddings)) == 1
+        if _layers(base) == _layers(spec) and set(spec.paddings) in ALIKE
     )
     return min(same_layers, key=lambda network: len(network.arguments), default=None)
 

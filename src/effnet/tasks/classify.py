@@ -66,6 +66,18 @@ class Classification:
             targets = F.one_hot(targets, len(self.classes)).to(outputs.dtype)
         return F.cross_entropy(outputs.float(), targets, weights, label_smoothing=smoothing)
 
+    def softened(self, outputs: Tensor, temperature: float) -> Tensor:
+        """Turn a teacher's logits (N, classes) into probabilities, softer at high temperatures."""
+        return torch.softmax(outputs.float() / temperature, 1)
+
+    def distilled(self, outputs: Tensor, answers: Tensor, *, temperature: float) -> Tensor:
+        """Mean divergence KL(teacher, student) of logits from `softened` answers (N, classes).
+
+        Times the squared temperature, which keeps the gradient as large (arXiv:1503.02531).
+        """
+        student = torch.log_softmax(outputs.float() / temperature, 1)
+        return F.kl_div(student, answers, reduction="batchmean") * temperature**2
+
     def correct(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Count the pictures whose highest logit is their label's, or their highest share's."""
         indices = labels if labels.ndim == 1 else labels.argmax(1)

@@ -59,6 +59,18 @@ class MultiLabel:
         smooth = targets * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(outputs.float(), smooth, weights)
 
+    def softened(self, outputs: Tensor, temperature: float) -> Tensor:
+        """Turn a teacher's logits (N, labels) into probabilities, softer at high temperatures."""
+        return torch.sigmoid(outputs.float() / temperature)
+
+    def distilled(self, outputs: Tensor, answers: Tensor, *, temperature: float) -> Tensor:
+        """Mean binary cross-entropy of logits to `softened` answers (N, labels).
+
+        Times the squared temperature, which keeps the gradient as large (arXiv:1503.02531).
+        """
+        student = outputs.float() / temperature
+        return F.binary_cross_entropy_with_logits(student, answers) * temperature**2
+
     def correct(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Sum over the pictures the share of their labels that are right at probability 1/2."""
         called = outputs >= 0  # the logit of 1/2

@@ -60,6 +60,16 @@ class Regression:
         losses = F.smooth_l1_loss(outputs.float(), self._standardised(targets), reduction="none")
         return (losses if weights is None else losses * weights).mean()
 
+    def softened(self, outputs: Tensor, temperature: float) -> Tensor:
+        """Turn a teacher's outputs into the user's units; there is nothing to soften."""
+        del temperature
+        return self.decode(outputs)
+
+    def distilled(self, outputs: Tensor, answers: Tensor, *, temperature: float) -> Tensor:
+        """Mean squared difference of outputs (N, targets) from the standardised answers."""
+        del temperature
+        return F.mse_loss(outputs.float(), self._standardised(answers))
+
     def correct(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Sum over the pictures 1 - squared error / variance, whose mean is R2 in training."""
         errors = outputs.float() - self._standardised(labels)

@@ -62,6 +62,14 @@ class Task(Protocol):
         """Return the mean loss, a scalar; with `weights` (K,) an output counts so many times."""
         ...
 
+    def softened(self, outputs: Tensor, temperature: float) -> Tensor:
+        """Turn a teacher's outputs (N, K) into answers (N, K) that a student can learn."""
+        ...
+
+    def distilled(self, outputs: Tensor, answers: Tensor, *, temperature: float) -> Tensor:
+        """Return the mean loss, a scalar, of a student's outputs to its teacher's answers."""
+        ...
+
     def correct(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the sum over the pictures, a scalar, of how right each is; see `running`."""
         ...

@@ -17,6 +17,7 @@ from effnet.errors import DataError
 from effnet.measure.records import cores
 from effnet.nets.spec import Spec
 from effnet.tasks.task import measured_settings
+from effnet.training import distillation
 from effnet.training.recipe import Recipe
 
 MOST_WORKERS = 8
@@ -42,6 +43,7 @@ class Job:
         weights: path of the model file that it started from; None for random weights.
         task: what is learned: "classify", "multilabel" or "regress".
         task_settings: what else the task must know to read the outputs; plain values.
+        teacher_digest: a hash of the file that `recipe.distil` names; None for none.
     """
 
     spec: Spec
@@ -54,6 +56,7 @@ class Job:
     weights: str | None = None
     task: str = "classify"
     task_settings: Mapping[str, Any] = field(default_factory=dict)
+    teacher_digest: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `Job.from_dict` gives the same job back."""
@@ -68,6 +71,7 @@ class Job:
             "weights": self.weights,
             "task": self.task,
             "task_settings": dict(self.task_settings),
+            "teacher_digest": self.teacher_digest,
         }
 
     @classmethod
@@ -84,6 +88,7 @@ class Job:
             weights=data["weights"],
             task=data.get("task", "classify"),
             task_settings=data.get("task_settings", {}),
+            teacher_digest=data.get("teacher_digest"),
         )
 
 
@@ -109,7 +114,11 @@ def declare(
 
     Raises:
         DataError: the first pictures cannot be read.
+        ModelFileError, UsageError: the recipe's teacher cannot be read, or does not fit the data.
     """
+    recipe, teacher_digest = distillation.chosen(
+        recipe, task=data.task, classes=data.classes, channels=spec.in_channels
+    )
     side = recipe.resolution or typical_side(data.train)
     resolution, train_resolution = resolutions(spec, recipe, side)
     kept: dict[str, Any] = {"crop": 1.0} if resolution < TINY else {}
@@ -135,6 +144,7 @@ def declare(
         weights=weights,
         task=data.task,
         task_settings=task_settings or measured_settings(data.task, data.train.labels),
+        teacher_digest=teacher_digest,
     )
 
 

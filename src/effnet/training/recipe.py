@@ -129,6 +129,16 @@ class Recipe:
     teacher: str = _setting("", "model file that labels the pictures of --unlabelled")
     unlabelled: str = _setting("", "folder of pictures for the teacher to label")
     pseudo_threshold: float = _setting(0.3, "least probability of a teacher's label", low=0, high=1)
+    distil: str = _setting("", "model file or run folder whose answers are learned")
+    distil_temperature: float = _setting(
+        1.0, "divides the logits of teacher and student; above 1 softens them", low=0.01, high=100
+    )
+    distil_share: float = _setting(
+        1.0,
+        "share of the loss that the teacher's answers are; the rest is the labels'",
+        low=0,
+        high=1,
+    )
     val_share: float = _setting(
         0.1, "share of the training pictures held out where none are given", low=0, high=0.9
     )

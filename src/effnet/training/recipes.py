@@ -84,6 +84,19 @@ RECIPES: dict[str, Recipe] = {
         cutmix=0.0,
         label_smoothing=0.0,
     ),
+    # arXiv:2106.05237: a student that sees what its teacher sees matches its function on
+    # crops of all sizes and on mixtures of any shares, for long. What makes the student alone noisy
+    # (dropping) would ask it for another function; what only labels need is off.
+    "distil": _SCRATCH.with_(
+        epochs=300,
+        dropout=0.0,
+        drop_path=0.0,
+        augment="none",
+        erasing=0.0,
+        mixup=1.0,
+        cutmix=0.0,
+        label_smoothing=0.0,
+    ),
 }
 
 

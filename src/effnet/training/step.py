@@ -14,6 +14,7 @@ from effnet.errors import ResourceError, out_of_memory
 from effnet.nets.network import EfficientNet
 from effnet.tasks.task import Task
 from effnet.training.checkpoint import State
+from effnet.training.distillation import Teacher
 from effnet.training.distributed import Group
 from effnet.training.freezing import lowest_learning, norms_kept, set_learning
 from effnet.training.guard import Guard
@@ -48,6 +49,7 @@ class Learner:
         offsets = logit_offsets(recipe.logit_adjust, labels, classes)
         self._weights = None if weights is None else weights.to(self.device)
         self._offsets = None if offsets is None else offsets.to(self.device)
+        self._teacher = Teacher(job, self.device) if recipe.distil else None
         self._guard = Guard(self.net)
         self._parallel: nn.Module = self.net
         self._lowest: int | None = None
@@ -123,14 +125,27 @@ class Learner:
             last = number == parts - 1
             apart = nullcontext() if last else self.group.apart(self._parallel)
             with apart, autocast(self.device, recipe.precision):
-                outputs: Tensor = self._parallel(mixed[row] if parts > 1 else mixed)
-                loss = self._loss(outputs, targets[row])
+                part = mixed[row] if parts > 1 else mixed
+                outputs: Tensor = self._parallel(part)
+                loss = self._loss(outputs, targets[row], part)
                 (loss * (len(row) * scale)).backward()
             correct = self.task.correct(outputs, labels[row])
             sums += torch.stack([loss.detach() * len(row), correct, loss.new_tensor(len(row))])
         return sums
 
-    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, outputs: Tensor, targets: Tensor, pictures: Tensor) -> Tensor:
+        if self._teacher is None:
+            return self._labels_loss(outputs, targets)
+        recipe = self.job.recipe
+        loss = self.task.distilled(
+            outputs, self._teacher.answers(pictures), temperature=recipe.distil_temperature
+        )
+        if recipe.distil_share == 1:
+            return loss
+        rest = self._labels_loss(outputs, targets)
+        return recipe.distil_share * loss + (1 - recipe.distil_share) * rest
+
+    def _labels_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self._offsets is not None:
             outputs = outputs.float() + self._offsets
         smoothing = self.job.recipe.label_smoothing

@@ -18,6 +18,7 @@ from effnet.training.checkpoint import (
     restore,
     write_checkpoint,
 )
+from effnet.training.distillation import require_same_teacher
 from effnet.training.distributed import Group, joined, local_device
 from effnet.training.events import EventWriter
 from effnet.training.job import Job
@@ -95,6 +96,7 @@ def _train_joined(
     if resume:
         saved_job, content = read_checkpoint(run.checkpoint)
         require_same(job, saved_job, run.path)
+        require_same_teacher(job, saved_job)
         restore(state, content)
         run.note(f"resumed at step {state.step}")
         if not group.first:  # the checkpoint has everyone's sums

@@ -11,22 +11,21 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from effnet.card import Card
+from effnet.data.prepare import Levels
 from effnet.data.preprocessing import Preprocessing
+from effnet.deployment.export.check import Compared, difference
 from effnet.errors import ModelFileError, ResourceError, UsageError
 from effnet.extras import installed, require
-from effnet.files import atomic_path
 from effnet.nets.network import EfficientNet
 from effnet.nets.spec import Spec
 from effnet.nets.variants import FAMILIES, VARIANTS
@@ -57,42 +56,11 @@ NORM_EPS = 1e-3
 SMALLEST_SIDE = 32
 """Side in pixels of the smallest pictures that Keras's EfficientNets take."""
 
-TOLERANCE = 1e-3
-"""Largest difference of an answer, over the largest answer, with which a file is still written."""
-
-PICTURES = 4
 METADATA = "metadata.json"
 
 
-@dataclass(frozen=True)
-class ExportCheck:
-    """How an exported file, loaded again, compares with the model on pictures made for it.
-
-    Attributes:
-        file: the file.
-        network: what Keras calls its network.
-        input_shape: (height, width, channels) of the pictures it takes.
-        activation: what its last layer ends with.
-        pictures: how many pictures were compared.
-        difference: the largest of an answer, or of a pooled vector's value, over the largest.
-        agreement: share of the pictures that get the same class; None for labels and targets.
-    """
-
-    file: Path
-    network: str
-    input_shape: tuple[int, int, int]
-    activation: str
-    pictures: int
-    difference: float
-    agreement: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "file": str(self.file), "input_shape": list(self.input_shape)}
-
-
-def export_keras(net: EfficientNet, card: Card, path: str | Path) -> ExportCheck:
-    """Write a network as a `.keras` file, load it again, and compare its answers.
+def write(net: EfficientNet, card: Card, path: Path, *, pixels: bool = True) -> dict[str, str]:
+    """Write a network as a `.keras` file for any number of pictures.
 
     Class names, preprocessing and all else that the model file says are in the archive's
     `metadata.json`, under "effnet"; Keras passes over it, and leaves it out when it saves again.
@@ -102,49 +70,30 @@ def export_keras(net: EfficientNet, card: Card, path: str | Path) -> ExportCheck
     Args:
         net: a network of one of `NETWORKS`, with TensorFlow's padding.
         card: what the model file says of it.
-        path: the file to write, ending in `.keras`.
+        path: the file, ending in `.keras`.
+        pixels: the file normalises pictures itself, as all of Keras's do.
 
     Returns:
-        The comparison, which has the file's path.
+        What Keras calls the network, and what its last layer ends with.
 
     Raises:
-        UsageError: Keras has no such network, or the path does not end in `.keras`.
-        ModelFileError: the answers differ; nothing is written.
-        ResourceError: Keras is not installed, or the file could not be written.
+        UsageError: Keras has no such network.
+        ResourceError: Keras is not installed, or another version than effnet knows.
     """
-    target = Path(path)
-    if target.suffix != SUFFIX:
-        raise UsageError(f"Keras's files end in {SUFFIX}; {target.name!r} does not.")
+    del pixels
     variant = _variant_of(net.spec, card.preprocessing)
     keras = _import_keras()
-    with (
-        atomic_path(target) as temporary,
-        TemporaryDirectory(prefix=f".{target.stem[:40]}.", dir=temporary.parent) as folder,
-        _plain_settings(keras),
-    ):
-        # Keras goes by a file's ending, which the temporary name does not have.
-        saved, file = Path(folder, f"saved{SUFFIX}"), Path(folder, f"model{SUFFIX}")
+    saved = path.with_name(f"{path.stem}.plain{SUFFIX}")
+    with _plain_settings(keras):
         network = _build(keras, variant, card)
         _fill(keras, network, net.spec, _as_keras_computes(net, card))
         network.save(saved)
-        _copy_with_card(saved, file, card)
-        difference, agreement = _compare(keras, file, net, card)
-        if not difference <= TOLERANCE:
-            raise ModelFileError(
-                f"The exported network answers otherwise: the largest difference is "
-                f"{difference:.2g} of the largest answer, more than {TOLERANCE:g}. {target} was "
-                "not written."
-            )
-        file.replace(temporary)
-    return ExportCheck(
-        file=target,
-        network=f"keras.applications.{NETWORKS[variant]}",
-        input_shape=_input_shape(card),
-        activation=ACTIVATIONS[card.task],
-        pictures=PICTURES,
-        difference=difference,
-        agreement=agreement,
-    )
+    _copy_with_card(saved, path, card)
+    saved.unlink()
+    return {
+        "network": f"keras.applications.{NETWORKS[variant]}",
+        "activation": ACTIVATIONS[card.task],
+    }
 
 
 def _variant_of(spec: Spec, preprocessing: Preprocessing) -> str:
@@ -303,32 +252,35 @@ def card_in(path: Path) -> Card | None:
     )
 
 
-def _compare(keras: Any, file: Path, net: EfficientNet, card: Card) -> tuple[float, float | None]:
-    """Return `difference` and `agreement` of a file and the network."""
-    network = keras.saving.load_model(file, compile=False)
-    pooled = network.get_layer("avg_pool").output
-    both = keras.Model(network.inputs[0], [pooled, network.output])
-    pictures = _made_pictures(*_input_shape(card))
-    outputs = both(pictures.permute(0, 2, 3, 1).float().numpy(), training=False)
-    vectors, answers = (torch.from_numpy(keras.ops.convert_to_numpy(found)) for found in outputs)
+def compare(file: Path, net: EfficientNet, card: Card, levels: Levels) -> tuple[str, Compared]:
+    """Compare what a file answers with the network in torch: pooled vectors, and answers.
+
+    Answers alone could hide a difference, where probabilities are near 0 and 1.
+
+    Args:
+        file: the file.
+        net: the network.
+        card: what the model file says of it.
+        levels: pictures (N, C, H, W) of levels from 0 to 255.
+
+    Returns:
+        What Keras ran it with, and the figures.
+    """
+    keras = _import_keras()
+    with _plain_settings(keras):
+        network = keras.saving.load_model(file, compile=False)
+        both = keras.Model(
+            network.inputs[0], [network.get_layer("avg_pool").output, network.output]
+        )
+        outputs = both(levels.transpose(0, 2, 3, 1).astype(np.float32), training=False)
+        vectors, answers = map(keras.ops.convert_to_numpy, outputs)
     task = build_task(card.task, card.classes, card.task_settings)
     device = next(net.parameters()).device
-    with evaluating(net):
-        our_vectors = net.embed(card.preprocessing.normalised(pictures.to(device)))
-        our_answers = task.decode(net.classifier(our_vectors)).cpu()
-    apart = [_difference(vectors, our_vectors.cpu()), _difference(answers, our_answers)]
-    same = (answers.argmax(1) == our_answers.argmax(1)).float().mean().item()
-    return torch.stack(apart).max().item(), same if task.exclusive else None
-
-
-def _difference(found: Tensor, expected: Tensor) -> Tensor:
-    """Return the largest difference over the largest value; NaN if anything is no number."""
-    largest = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    return (found - expected).abs().max() / largest
-
-
-def _made_pictures(height: int, width: int, channels: int) -> Tensor:
-    """Return pictures of colours that run into each other, uint8 (N, C, H, W)."""
-    generator = torch.Generator().manual_seed(0)
-    patches = torch.rand(PICTURES, channels, 6, 6, generator=generator)
-    return (F.interpolate(patches, (height, width), mode="bilinear") * 255).byte()
+    with evaluating(net), torch.no_grad():
+        pictures = torch.from_numpy(levels).to(device)
+        our_vectors = net.embed(card.preprocessing.normalised(pictures))
+        our_answers = task.decode(net.classifier(our_vectors)).cpu().numpy()
+    apart = [difference(vectors, our_vectors.cpu().numpy()), difference(answers, our_answers)]
+    same = float((answers.argmax(1) == our_answers.argmax(1)).mean())
+    figures = Compared(len(levels), float(np.max(apart)), same if task.exclusive else None)
+    return f"keras with {keras.backend.backend()}", figures

@@ -1,0 +1,329 @@
+"""Pictures per second on a CPU of B0, B3, V2-S and Lite0 in every runtime, beside the peers.
+
+Ours runs in torch (eager, compiled, compiled ahead), ONNX Runtime, OpenVINO and LiteRT, in float32
+and where the runtime has it in bfloat16 and int8; "effnet predict" is what `Model.predict` takes by
+itself, with the normalising of a uint8 picture. timm's and torchvision's networks run in PyTorch,
+eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All but
+"effnet predict" are given a ready float32 batch. The weights are initial ones: int8 is about time
+alone here, and `effnet compress` says what it does to the accuracy.
+
+Each competitor has a process of its own, with the same number of threads, and waits while another
+is measured; they take turns.
+
+    python benchmarks/inference_cpu.py
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from common import (
+    Competitor,
+    chosen,
+    in_turns,
+    machine,
+    parser,
+    serve,
+    summary,
+    table,
+    versions,
+    write,
+)
+
+VARIANTS = ("b0", "b3", "v2-s", "lite0")
+QUICK = ("effnet torch", "effnet openvino", "timm")
+BASE = "timm"
+"""What a speed is told in multiples of: eager PyTorch, as a user first meets it."""
+WARM_UP = 5
+CALIBRATION = 32
+"""Random pictures that int8 takes its ranges of: they decide nothing about time."""
+
+Run = Callable[[], Any]
+
+TIMM = {
+    "b0": "efficientnet_b0",
+    "b3": "efficientnet_b3",
+    "v2-s": "tf_efficientnetv2_s",
+    "lite0": "efficientnet_lite0",
+}
+TORCHVISION = {"b0": "efficientnet_b0", "b3": "efficientnet_b3", "v2-s": "efficientnet_v2_s"}
+KERAS = {"b0": "EfficientNetB0", "b3": "EfficientNetB3", "v2-s": "EfficientNetV2S"}
+
+
+def ours(setting: Any, variant: str, folder: Path) -> Run:
+    """Return a run of our network on a setting's runtime."""
+    from effnet.measure import runtimes
+    from effnet.measure.stand_in import stand_in
+    from effnet.nets.scaling import variant_spec
+
+    runtimes.require_possible(setting)
+    file = runtimes.write(stand_in(variant_spec(variant)), setting, folder)
+    return runtimes.named(setting.runtime).load(file, setting)
+
+
+def ours_in_int8(setting: Any, variant: str, folder: Path) -> Run:
+    """Return a run of our network, quantized in the first way of the runtime's ladder."""
+    import numpy as np
+
+    from effnet.compression.quantize.calibration import Calibration
+    from effnet.compression.quantize.quantize import BACKENDS
+    from effnet.measure import runtimes
+
+    net, card = untrained(variant, setting.resolution)
+    shape = (CALIBRATION, setting.channels, setting.resolution, setting.resolution)
+    pictures = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    labels = np.zeros(CALIBRATION, np.int64)
+    calibration = Calibration(pictures, labels, card.preprocessing)
+    file = BACKENDS[setting.runtime].first(net, card, calibration, folder)
+    return runtimes.named(setting.runtime).load(file, setting)
+
+
+def predicting(setting: Any, variant: str, folder: Path) -> Run:
+    """Return a run of what `Model.predict` runs on a CPU."""
+    import numpy as np
+
+    from effnet.deployment.fastest import quickest_run
+
+    os.environ["EFFNET_CACHE"] = str(folder)
+    net, card = untrained(variant, setting.resolution)
+    levels = np.random.default_rng(0).integers(0, 256, setting.shape, dtype=np.uint8)
+    run = quickest_run(net, card)
+    return lambda: run(levels)
+
+
+def untrained(variant: str, resolution: int) -> tuple[Any, Any]:
+    """Return a network without training, and its card."""
+    from effnet.card import Card
+    from effnet.data.defaults import default_preprocessing
+    from effnet.measure.stand_in import stand_in
+    from effnet.nets.scaling import variant_spec
+
+    spec = variant_spec(variant)
+    classes = tuple(map(str, range(spec.classes)))
+    preprocessing = default_preprocessing(spec).at(resolution)
+    return stand_in(spec), Card(spec, "classify", classes, preprocessing)
+
+
+def peers(setting: Any, variant: str, *, library: str, layout: str, compiled: bool) -> Run:
+    """Return a run of a peer's network in plain PyTorch."""
+    import torch
+
+    torch.set_num_threads(setting.threads)
+    if library == "timm":
+        import timm
+
+        net = timm.create_model(TIMM[variant])
+    else:
+        import torchvision
+
+        net = torchvision.models.get_model(TORCHVISION[variant])
+    wanted = getattr(torch, layout)
+    net = settled(net).to(memory_format=wanted)
+    batch = torch.randn(setting.shape).to(memory_format=wanted)
+    run = torch.compile(net) if compiled else net
+
+    def answer() -> Any:
+        with torch.inference_mode():
+            return run(batch)
+
+    return answer
+
+
+def settled(net: Any) -> Any:
+    """Give a peer's norms the statistics of random pictures, as ours have them.
+
+    Without, numbers become so small on their way that a CPU is slow with them.
+    """
+    import torch
+    from torch import nn
+
+    norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        net.train()(torch.randn(4, 3, 64, 64))
+    return net.eval()
+
+
+def keras(setting: Any, variant: str) -> Run:
+    """Return a run of Keras's network as a function that TensorFlow compiled."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras as library
+    import numpy as np
+    import tensorflow
+
+    tensorflow.config.threading.set_intra_op_parallelism_threads(setting.threads)
+    tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    side = setting.resolution
+    net = getattr(library.applications, KERAS[variant])(weights=None, input_shape=(side, side, 3))
+    pictures = np.random.default_rng(0).random((setting.batch, side, side, 3)) * 255
+    batch = tensorflow.constant(pictures, "float32")
+    run = tensorflow.function(partial(net, training=False), reduce_retracing=True)
+    return lambda: run(batch).numpy()
+
+
+def ways() -> dict[str, tuple[Callable[..., Run], dict[str, Any], dict[str, Any]]]:
+    """Return each competitor's builder, its keywords, and what its setting has of its own."""
+    found: dict[str, tuple[Callable[..., Run], dict[str, Any], dict[str, Any]]] = {
+        "effnet predict": (predicting, {}, {}),
+    }
+    for runtime in ("torch", "compiled", "aotinductor", "onnxruntime", "openvino", "litert"):
+        found[f"effnet {runtime}"] = (ours, {}, {"runtime": runtime})
+    found["effnet openvino bfloat16"] = (ours, {}, {"runtime": "openvino", "dtype": "bfloat16"})
+    for runtime in ("onnxruntime", "openvino", "litert"):
+        found[f"effnet {runtime} int8"] = (ours_in_int8, {}, {"runtime": runtime})
+    for library in ("timm", "torchvision"):
+        for where, layout in (("", "contiguous_format"), (" channels_last", "channels_last")):
+            for how in ("", " compiled"):
+                words = {"library": library, "layout": layout, "compiled": bool(how)}
+                found[f"{library}{where}{how}"] = (peers, words, {})
+    found["keras"] = (keras, {}, {})
+    return found
+
+
+WAYS = ways()
+HAVE = {"timm": TIMM, "torchvision": TORCHVISION, "keras": KERAS}
+"""The variants of each peer; ours has all."""
+
+
+@contextmanager
+def ready(name: str, options: argparse.Namespace) -> Iterator[Run]:
+    """Give a competitor's run of the worker's variant."""
+    build, words, own = WAYS[name]
+    setting = setting_of(options, own)
+    with TemporaryDirectory() as folder:
+        place = {} if build in (peers, keras) else {"folder": Path(folder)}
+        yield build(setting, options.worker_variant, **words, **place)
+
+
+def setting_of(options: argparse.Namespace, own: dict[str, Any]) -> Any:
+    """Return how a competitor runs; Keras's process must not import torch before TensorFlow."""
+    from effnet.measure.records import Setting
+
+    side = options.resolution or sides()[options.worker_variant]
+    return Setting(threads=options.threads, batch=options.batch, resolution=side, **own)
+
+
+def sides() -> dict[str, int]:
+    """Return the side in pixels of the pictures that each variant is evaluated on."""
+    from effnet.nets import variants
+
+    return {variant: variants.VARIANTS[variant].resolution for variant in VARIANTS}
+
+
+def compete(options: argparse.Namespace) -> None:
+    """Answer as a competitor, in its process."""
+    library = options.worker.partition(" ")[0]
+    packages = {
+        "effnet": ("effnet", "torch", "onnxruntime", "openvino", "ai-edge-litert", "nncf"),
+        "timm": ("timm", "torch"),
+        "torchvision": ("torchvision", "torch"),
+        "keras": ("keras", "tensorflow", "tensorflow-cpu"),
+    }
+    with ready(options.worker, options) as run:
+        serve(run, versions(*packages[library]), WARM_UP)
+
+
+def competitor(name: str, variant: str, options: argparse.Namespace) -> Competitor:
+    """Start a competitor's process."""
+    threads = str(options.threads)
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    environment |= {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if name.startswith("effnet"):
+        environment["GOMP_SPINCOUNT"] = "10000"  # as the command effnet sets it
+    command = [sys.executable, __file__, "--worker", name, "--worker-variant", variant]
+    command += ["--threads", threads, "--batch", str(options.batch)]
+    command += ["--resolution", str(options.resolution)]
+    return Competitor(name, command, environment)
+
+
+def compared(variant: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all competitors that have a variant, in turns."""
+    known = [name for name in WAYS if variant in HAVE.get(name.partition(" ")[0], VARIANTS)]
+    names = chosen(known, QUICK if options.quick and not options.only else options.only)
+    left_out: dict[str, str] = {}
+    with ExitStack() as stack:
+        measures, found = {}, {}
+        for name in names:
+            try:
+                each = competitor(name, variant, options)
+            except RuntimeError as error:
+                left_out[name] = str(error)
+                continue
+            stack.callback(each.end)
+            found[name] = each.versions
+            times = max(1, math.ceil(options.seconds / each.seconds(1)))
+            measures[name] = partial(rate, each, times, options.batch)
+        rows = summary(in_turns(measures, options.rounds), BASE)
+    for row in rows:
+        row["versions"] = found[row["name"]]
+        # `summary` has the base over each; a reader asks how many times quicker each is.
+        row["times_base"] = 1 / row.pop("ours_over_it") if "ours_over_it" in row else None
+        row["milliseconds"] = 1000 * options.batch / row["median"]
+    side = options.resolution or sides()[variant]
+    return {"variant": variant, "resolution": side, "rows": rows, "left_out": left_out}
+
+
+def rate(each: Competitor, times: int, batch: int) -> float:
+    """Return pictures per second over a turn."""
+    return times * batch / each.seconds(times)
+
+
+def main() -> None:
+    """Measure every variant, and write the tables; or answer as a competitor's process."""
+    options = parser(__doc__, "inference_cpu")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--batch", type=int, default=1)
+    options.add_argument("--resolution", type=int, default=0, help="0 for each variant's own")
+    options.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    options.add_argument("--seconds", type=float, default=0.3, help="of a competitor's turn")
+    options.set_defaults(rounds=25)
+    options.add_argument("--worker", help=argparse.SUPPRESS)
+    options.add_argument("--worker-variant", help=argparse.SUPPRESS)
+    settings = options.parse_args()
+    if settings.worker:
+        compete(settings)
+        return
+    if settings.quick:
+        settings.variants, settings.resolution = settings.variants[:1], settings.resolution or 32
+        settings.seconds, settings.rounds = 0.05, 1
+    results = [compared(variant, settings) for variant in settings.variants]
+    work = (
+        f"{settings.threads} threads, batch {settings.batch}, {settings.rounds} rounds of about "
+        f"{settings.seconds:g} s"
+    )
+    record = {
+        "machine": machine(),
+        "work": work,
+        "unit": "pictures per second",
+        "base": BASE,
+        "results": results,
+    }
+    lines = [f"Pictures per second of inference on {machine()}: {work}."]
+    for result in results:
+        lines += [
+            f"## {result['variant']} at {result['resolution']} px",
+            table(
+                ["runs", "median", "lowest to highest", "ms a batch", f"times {BASE}"],
+                [_cells(row) for row in sorted(result["rows"], key=lambda row: -row["median"])],
+            ),
+            *(f"{name}: not measured. {reason}" for name, reason in result["left_out"].items()),
+        ]
+    write(settings.out, record, "\n\n".join(lines))
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    spread = f"{row['low']:.1f} to {row['high']:.1f}"
+    times = "" if row["times_base"] is None else row["times_base"]
+    return [row["name"], row["median"], spread, row["milliseconds"], times]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Candidates built, judged and measured one after another."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from effnet.compression.building import Built, Order, Tools, at
+from effnet.compression.candidates import FLOAT, INTEGER, PRECISIONS, Candidate
+from effnet.compression.gate import Whole
+from effnet.compression.judge import Judgement
+from effnet.compression.judge import drop as dropped
+from effnet.compression.reasons import figured, points
+from effnet.compression.records import Demands, Figures, Record
+from effnet.compression.state import State
+from effnet.data.sources import DataSet
+from effnet.errors import EffnetError, Interrupted, NothingBetter, Preempted
+from effnet.measure.counts import count
+from effnet.measure.limits import shown
+from effnet.measure.records import Measurement, Setting
+from effnet.nets.scaling import variant_spec
+
+MANY = 16
+"""Pictures at a time when the throughput is measured."""
+KEPT = 0.95
+"""Share of a network's numbers that every file has: BatchNorm's become part of the convolutions."""
+
+
+@dataclass
+class Attempts:
+    """What candidates are made of and judged by.
+
+    Attributes:
+        came_in: the network that is to be compressed.
+        data: to judge by, to calibrate and to distil with.
+        demands: what is asked of a candidate.
+        setting: how candidates are run; batch and resolution are replaced.
+        distilling: settings of the trainings of smaller networks.
+        workers: processes that load pictures.
+        state: where what is finished is kept.
+        tools: build, judge and measure.
+        tell: of each candidate.
+    """
+
+    came_in: Whole
+    data: DataSet
+    demands: Demands
+    setting: Setting
+    distilling: Mapping[str, Any]
+    workers: int
+    state: State
+    tools: Tools
+    tell: Callable[[str], None]
+    _relatives: dict[str, Whole | EffnetError] = field(default_factory=dict)
+
+    @property
+    def _own(self) -> str:
+        return self.came_in.card.spec.name
+
+    def judgement(self) -> Judgement:
+        """Judge what came in, or find how it was judged before a break."""
+        found = self.state.judgement()
+        if found is None:
+            self.tell("judging what came in")
+            found = self.tools.judge_network(self.came_in, self.data, self.workers)
+            self.state.keep_judgement(found)
+        return found
+
+    def records(self, wanted: Sequence[Candidate], before: Judgement) -> list[Record]:
+        """Return a record of each candidate, the first of which is what came in.
+
+        Args:
+            wanted: the candidates in their order.
+            before: how what came in was judged.
+        """
+        records: list[Record] = []
+        for number, candidate in enumerate(wanted, 1):
+            known = self.state.find(candidate, **self._depends(candidate))
+            record = known or self._tried(candidate, before, records)
+            records.append(record)
+            again = " (measured before)" if known else ""
+            self.tell(f"{number} of {len(wanted)}  {candidate}: {figured(record)}{again}")
+        return records
+
+    def _tried(self, candidate: Candidate, before: Judgement, records: Sequence[Record]) -> Record:
+        """Return a candidate's record; why it has no figures is one, too."""
+        hopeless = self._hopeless(candidate, records) if records else ""
+        if hopeless:
+            return Record(candidate=candidate, problem=f"left out: {hopeless}")
+        start, lasting = time.monotonic(), True
+        try:
+            figures = self._figures(candidate, None if records else before, before)
+            record = Record(candidate=candidate, figures=figures)
+        except (Interrupted, Preempted):
+            raise
+        except Exception as error:  # each library has its own words for what it cannot do
+            if not records:
+                raise
+            # What is not installed may be tomorrow, but no ladder is climbed in vain twice.
+            lasting = isinstance(error, NothingBetter)
+            record = Record(candidate=candidate, problem=_words(error))
+        record = replace(record, seconds=round(time.monotonic() - start, 1))
+        if lasting:
+            self.state.keep(record, **self._depends(candidate))
+        return record
+
+    def _figures(
+        self, candidate: Candidate, judged: Judgement | None, before: Judgement
+    ) -> Figures:
+        order = Order(
+            candidate=candidate,
+            network=at(self._network(candidate.network), candidate.resolution),
+            folder=self.state.cleared(candidate),
+            data=self.data,
+            max_drop=self.demands.max_drop,
+            workers=self.workers,
+            tell=lambda line: self.tell(f"    {line}"),
+        )
+        built = self.tools.build(order)
+        judged = judged or built.judged or self.tools.judge(order, built)
+        lost, interval = dropped(before, judged, self.came_in.card)
+        one, many = (self._measured(order, built, batch) for batch in (1, MANY))
+        assert one.latency is not None
+        assert one.size is not None
+        assert one.memory is not None
+        assert many.throughput is not None
+        return Figures(
+            value=judged.value,
+            interval=judged.interval,
+            drop=lost,
+            drop_interval=interval,
+            latency=one.latency,
+            throughput=many.throughput,
+            size=one.size,
+            memory=one.memory,
+            file=str(built.file.relative_to(order.folder)),
+            note=built.note,
+        )
+
+    def _measured(self, order: Order, built: Built, batch: int) -> Measurement:
+        side = order.candidate.resolution
+        return self.tools.measure(order, built, replace(self.setting, batch=batch, resolution=side))
+
+    def _network(self, name: str) -> Whole:
+        """Return what came in, or a smaller network, trained once; a failure is one for all."""
+        if name == self._own:
+            return self.came_in
+        if name not in self._relatives:
+            folder = self.state.run_of(name, **self.distilling)
+            try:
+                self._relatives[name] = self.tools.distil(
+                    name, self.came_in, self.data, folder, self.distilling
+                )
+            except (Interrupted, Preempted):
+                raise
+            except EffnetError as error:
+                self._relatives[name] = error
+        found = self._relatives[name]
+        if isinstance(found, EffnetError):
+            raise found
+        return found
+
+    def _hopeless(self, candidate: Candidate, records: Sequence[Record]) -> str:
+        """Return why a candidate cannot keep what is demanded, as far as is known without it."""
+        own = self.came_in.card.spec
+        relative = candidate.network != self._own
+        spec = variant_spec(candidate.network, classes=own.classes) if relative else own
+        least = KEPT * count(spec).parameters * PRECISIONS[candidate.precision]
+        for limit in self.demands.limits:
+            if limit.quantity == "size" and not limit.kept(least):
+                return f"its weights alone take {shown('size', least)}"
+        if candidate.precision != INTEGER:
+            return ""
+        floats = replace(candidate, precision=FLOAT)
+        drops = [
+            (figures.drop_interval[0], figures.drop)
+            for record in records
+            if (figures := record.figures)
+            and replace(record.candidate, runtime=candidate.runtime) == floats
+        ]
+        surely, drop = min(drops, default=(0.0, 0.0))
+        already = surely > self.demands.max_drop
+        return f"in {FLOAT} it loses {points(drop)} already" if already else ""
+
+    def _depends(self, candidate: Candidate) -> dict[str, Any]:
+        """Return what a record depends on beside the candidate."""
+        relative = candidate.network != self._own
+        return {
+            "max_drop": self.demands.max_drop if candidate.precision == INTEGER else None,
+            "distilling": dict(self.distilling) if relative else None,
+        }
+
+
+def _words(error: Exception) -> str:
+    """Return the first line of what went wrong; of a library's errors their kind, too."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return line if isinstance(error, EffnetError) and line else f"{type(error).__name__}: {line}"

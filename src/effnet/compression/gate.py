@@ -1,0 +1,338 @@
+"""A network in another's place: ways to make it are tried until one is as good.
+
+What changes a network's answers goes through here. The ways are tried in their order, each is
+judged on the validation split, and the first whose loss is within bounds is kept. Where none is,
+the best of them is mended: its BatchNorm statistics are taken anew, then it is trained for a short
+while to answer as the network did that came in.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from effnet import artifact
+from effnet.card import Card
+from effnet.compression.judge import Judgement, Run, drop, judge
+from effnet.compression.quantize.calibration import balanced
+from effnet.data.batches import evaluation_batches, loading_told
+from effnet.data.imagenet import folder_classes
+from effnet.data.sources import VAL_SHARE, DataSet, open_data
+from effnet.data.targets import difference
+from effnet.data.transforms import evaluation_transform
+from effnet.devices import on_device
+from effnet.errors import DataError, NothingBetter, UsageError
+from effnet.nets.network import EfficientNet
+from effnet.nets.spec import Spec
+from effnet.training.job import declare
+from effnet.training.progress import ConsoleReporter
+from effnet.training.recipe import Recipe
+from effnet.training.recipes import named
+from effnet.training.run import RunFolder
+from effnet.training.step import FEWEST
+from effnet.training.train import train
+
+BATCH = 64
+PICTURES = 2048
+"""Of the training split, to take statistics of."""
+
+MENDING = named("finetune").with_(
+    epochs=3, warmup_epochs=0.5, ema=0.99, augment="none", label_smoothing=0.0, tensorboard=False
+)
+"""A short training from weights that are nearly right, to answer as the network did before."""
+
+
+class Whole(NamedTuple):
+    """A network and what its outputs mean."""
+
+    net: EfficientNet
+    card: Card
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to make the network.
+
+    Attributes:
+        name: for people.
+        make: from the network that came in, or where it mends from the best so far.
+        mends: whether it does.
+    """
+
+    name: str
+    make: Callable[[Whole], Whole]
+    mends: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What came of a way.
+
+    Attributes:
+        name: the way's.
+        resolution: side in pixels of the pictures.
+        value: of the judged figure.
+        drop: by how much it is lower than that of the network that came in.
+        interval: the drop's 95 percent confidence interval.
+        seconds: that making and judging took.
+        kept: whether the drop is within bounds.
+    """
+
+    name: str
+    resolution: int
+    value: float
+    drop: float
+    interval: tuple[float, float]
+    seconds: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The network that holds, and the way there.
+
+    Attributes:
+        whole: the network and its card, with the new figures.
+        before: what the network that came in is worth on the validation split.
+        after: what this one is.
+        tried: all that was tried; only the last is kept.
+    """
+
+    whole: Whole
+    before: Judgement
+    after: Judgement
+    tried: tuple[Tried, ...]
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What a network is judged and mended with.
+
+    Attributes:
+        data: its validation split judges, its training split mends.
+        max_drop: most that the figure may lose, as a share: 0.01 is a point of accuracy.
+        recipe: of the training that mends; its device and workers serve the judging too.
+        tell: is told of what goes on.
+    """
+
+    data: DataSet
+    max_drop: float = 0.01
+    recipe: Recipe = MENDING
+    tell: Callable[[str], None] = _silent
+
+    def judged(self, whole: Whole) -> Judgement:
+        """Return what a network is worth on the validation split."""
+        if self.data.val is None:
+            raise DataError(
+                f"{self.data.name} has no validation pictures, so nothing can say what a change "
+                "costs. Add a val folder, or let a share be held out."
+            )
+        with on_device(whole.net, self.recipe.device):
+            return judge(answering(whole), whole.card, self.data.val, workers=self._workers)
+
+    def inputs(self, card: Card, most: int = PICTURES) -> Iterator[Tensor]:
+        """Yield batches of the network's input (N, C, H, W) from the training split.
+
+        They are the same every time, with all classes alike as far as there are pictures.
+        """
+        split = self.data.train
+        count = min(most, len(split))
+        whole = count - count % BATCH or count  # an average of batches would favour a small one's
+        chosen = split.subset(balanced(split.labels, whole, seed=0).tolist())
+        transform = evaluation_transform(card.preprocessing)
+        with loading_told():
+            for part in evaluation_batches(chosen, transform, batch=BATCH, workers=self._workers):
+                if len(part.labels) >= FEWEST:
+                    yield card.preprocessing.normalised(part.pictures)
+
+    @property
+    def _workers(self) -> int:
+        return max(0, self.recipe.workers)
+
+    def mending(self, original: Whole) -> tuple[Way, ...]:
+        """Return what can be done for a network that is nearly right, the quickest first."""
+        epochs = self.recipe.epochs
+        return (
+            Way("BatchNorm statistics taken anew", self._with_new_statistics, mends=True),
+            Way(
+                f"trained for {epochs} epoch{'s' * (epochs > 1)}",
+                partial(self._trained, original),
+                mends=True,
+            ),
+        )
+
+    def _with_new_statistics(self, whole: Whole) -> Whole:
+        net = copy.deepcopy(whole.net)
+        with on_device(net, self.recipe.device):
+            take_statistics(net, self.inputs(whole.card))
+        return whole._replace(net=net)
+
+    def _trained(self, original: Whole, whole: Whole) -> Whole:
+        """Return a network that has learnt to answer as the original does."""
+        card = whole.card
+        with TemporaryDirectory(prefix="effnet-") as name:
+            teacher = Path(name) / "teacher.safetensors"
+            artifact.write(teacher, original.net.state_dict(), original.card)
+            job = declare(
+                card.spec,
+                self.data,
+                self.recipe.with_(resolution=card.preprocessing.resolution, distil=str(teacher)),
+                preprocessing=card.preprocessing,
+                weights=str(teacher),
+                task_settings=card.task_settings or None,
+            )
+            job = replace(job, preprocessing=card.preprocessing)
+            net = rebuilt(job.spec, whole.net)
+            reporter = ConsoleReporter(job.recipe.epochs, job.recipe.batch)
+            train(net, self.data, job, RunFolder(Path(name) / "run"), reporter)
+        return whole._replace(net=rebuilt(card.spec, net))
+
+
+def answering(whole: Whole) -> Run:
+    """Return what `judge` asks: from pictures of levels to the network's outputs."""
+    net, preprocessing = whole.net.eval(), whole.card.preprocessing
+
+    @torch.inference_mode()
+    def run(levels: NDArray[np.generic]) -> NDArray[np.float32]:
+        pictures = torch.from_numpy(levels).to(next(net.parameters()).device)
+        outputs: NDArray[np.float32] = net(preprocessing.normalised(pictures)).cpu().numpy()
+        return outputs
+
+    return run
+
+
+@torch.no_grad()
+def take_statistics(net: nn.Module, inputs: Iterator[Tensor]) -> None:
+    """Replace BatchNorm's statistics by the means over batches of inputs (N, C, H, W)."""
+    norms = [module for module in net.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    device = next(net.parameters()).device
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # for torch the plain mean over all batches
+        norm.train()
+    for batch in inputs:
+        net(batch.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    net.eval()
+
+
+def rebuilt(spec: Spec, net: EfficientNet) -> EfficientNet:
+    """Return a spec's network in evaluation mode with copies of another's tensors.
+
+    The two differ in nothing that has a tensor, such as in padding or dropout.
+    """
+    return with_state(spec, {name: tensor.clone() for name, tensor in net.state_dict().items()})
+
+
+def with_state(spec: Spec, state: dict[str, Tensor]) -> EfficientNet:
+    """Return a spec's network in evaluation mode that has these tensors."""
+    with torch.device("meta"):
+        net = EfficientNet(spec)
+    net.load_state_dict(state, assign=True)
+    return net.requires_grad_().eval()
+
+
+def first_good(original: Whole, ways: Sequence[Way], gate: Gate) -> Kept:
+    """Try ways to replace a network until one is good enough.
+
+    Args:
+        original: the network that came in; it is left as it was.
+        ways: in the order in which they are tried; after them comes what mends.
+        gate: judges.
+
+    Raises:
+        DataError: there are no validation pictures, or none can be read.
+        DivergedError: the mending training left the range of numbers.
+        NothingBetter: none is good enough.
+    """
+    before = gate.judged(original)
+    gate.tell(f"as it came: {before.figure} {before.value:.4f} of {before.count} pictures")
+    best, lost, all_tried = original, float("inf"), list[Tried]()
+    for way in (*ways, *gate.mending(original)):
+        began = time.perf_counter()
+        whole = way.make(best if way.mends else original)
+        after = gate.judged(whole)
+        tried = _compared(way, whole, before, after, gate.max_drop, time.perf_counter() - began)
+        all_tried.append(tried)
+        gate.tell(told(tried, before.figure))
+        if tried.kept:
+            noted = _noted(whole, way, before, after)
+            return Kept(noted, before, after, tuple(all_tried))
+        if tried.drop < lost:
+            best, lost = whole, tried.drop
+    nearest = min(all_tried, key=lambda tried: tried.drop)
+    raise NothingBetter(
+        f"No way keeps {before.figure} within {gate.max_drop:.2%} of {before.value:.4f}; the "
+        f"nearest ({nearest.name}) loses {nearest.drop:.2%}. Nothing was written. More --epochs "
+        "may mend more, and a larger --max-drop allows more."
+    )
+
+
+def told(tried: Tried, figure: str) -> str:
+    """Return what came of a way, in a line."""
+    low, high = tried.interval
+    return (
+        f"{tried.name}, {tried.resolution} px: {figure} {tried.value:.4f}, lost {tried.drop:.2%} "
+        f"({low:.2%} to {high:.2%}), {tried.seconds:.0f} s"
+    )
+
+
+def open_for(card: Card, source: str | Path) -> DataSet:
+    """Open data to judge and to mend a network by.
+
+    Where there is no validation split the share is held out that the network's own training held
+    out, if the data is that of its training.
+
+    Raises:
+        DataError: the data cannot be used.
+        UsageError: its classes are not the network's.
+    """
+    recipe = card.training.get("recipe", {})
+    found = open_data(
+        source,
+        val_share=recipe.get("val_share") or VAL_SHARE,
+        seed=recipe.get("seed", 0),
+        task=card.task,
+    )
+    classes = folder_classes(source, card.classes)
+    if found.classes != classes:
+        raise UsageError(difference("the model", classes, "the data", found.classes))
+    return replace(found, classes=card.classes)
+
+
+def _compared(
+    way: Way, whole: Whole, before: Judgement, after: Judgement, most: float, seconds: float
+) -> Tried:
+    lost, interval = drop(before, after, whole.card)
+    return Tried(
+        name=way.name,
+        resolution=whole.card.preprocessing.resolution,
+        value=after.value,
+        drop=lost,
+        interval=interval,
+        seconds=seconds,
+        kept=lost <= most,
+    )
+
+
+def _noted(whole: Whole, way: Way, before: Judgement, after: Judgement) -> Whole:
+    """Return it with a card that says how it was made and what it is worth now."""
+    card = whole.card
+    figures = {f"val_{after.figure}": after.value, "before_conversion": before.value}
+    training = {**card.training, "converted": way.name}
+    return whole._replace(card=replace(card, training=training, figures=figures))

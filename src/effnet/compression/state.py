@@ -1,0 +1,144 @@
+"""The folder of a compression under way: what is finished, so that nothing is measured twice."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from effnet.compression.candidates import Candidate
+from effnet.compression.judge import Judgement
+from effnet.compression.records import Record
+from effnet.errors import ResourceError, UsageError
+from effnet.files import atomic_path, take_lock, write_text
+
+NOTHING_YET = {"lock", "files"}
+"""What is in a folder in which nothing is finished."""
+
+
+class State:
+    """A folder with a record and the files of each finished candidate.
+
+    A record is written last, whole, and says by a key what it is about: of another model, other
+    data, another machine or other settings there is none.
+
+    Args:
+        folder: which is made if need be.
+        subject: plain values that all records depend on.
+    """
+
+    def __init__(self, folder: Path, subject: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.subject = subject
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process out of the folder for a while.
+
+        Raises:
+            UsageError: another process is at work there.
+            ResourceError: the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise ResourceError(f"Cannot make {self.folder}: {error.strerror}.") from error
+        with file as lock:
+            try:
+                take_lock(lock.fileno())
+            except OSError as error:
+                raise UsageError(
+                    f"Another process is compressing into {self.folder}. Wait for it, or give "
+                    "another folder with --out."
+                ) from error
+            try:
+                yield
+            finally:
+                if {entry.name for entry in self.folder.iterdir()} <= NOTHING_YET:
+                    self.remove()
+
+    def files_of(self, candidate: Candidate) -> Path:
+        """Return the folder of a candidate's files."""
+        return self.folder / "files" / candidate.slug
+
+    def cleared(self, candidate: Candidate) -> Path:
+        """Return the folder of a candidate's files, made new and empty."""
+        folder = self.files_of(candidate)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def run_of(self, name: str, **depends: Any) -> Path:
+        """Return the run folder of a smaller network; see `find`."""
+        return self.folder / "runs" / f"{name}-{self._key(name, **depends)}"
+
+    def find(self, candidate: Candidate, **depends: Any) -> Record | None:
+        """Return a finished candidate's record.
+
+        Args:
+            candidate: which.
+            depends: what else it depends on, plain values.
+        """
+        # Whatever is damaged is made anew.
+        with suppress(OSError, KeyError, TypeError, ValueError):
+            data = json.loads(self._record(candidate).read_text(encoding="utf-8"))
+            record = Record.from_dict(data["record"])
+            figures = record.figures
+            there = figures is None or (self.files_of(candidate) / figures.file).exists()
+            if there and data["key"] == self._key(str(candidate), **depends):
+                return record
+        return None
+
+    def keep(self, record: Record, **depends: Any) -> None:
+        """Note that a candidate is finished; see `find`."""
+        data = {"key": self._key(str(record.candidate), **depends), "record": record.to_dict()}
+        write_text(self._record(record.candidate), json.dumps(data, indent=1))
+
+    def judgement(self) -> Judgement | None:
+        """Return how what came in was judged, with its outputs."""
+        damaged = (BadZipFile, EOFError, KeyError, OSError, ValueError)
+        with suppress(*damaged), np.load(self._outputs) as data:
+            if str(data["key"]) == self._key("judgement"):
+                return Judgement(
+                    figure=str(data["figure"]),
+                    value=float(data["value"]),
+                    interval=(float(data["interval"][0]), float(data["interval"][1])),
+                    outputs=torch.from_numpy(data["outputs"]),
+                    labels=torch.from_numpy(data["labels"]),
+                )
+        return None
+
+    def keep_judgement(self, found: Judgement) -> None:
+        """Keep how what came in was judged."""
+        with atomic_path(self._outputs) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                key=self._key("judgement"),
+                figure=found.figure,
+                value=found.value,
+                interval=found.interval,
+                outputs=found.outputs.numpy(),
+                labels=found.labels.numpy(),
+            )
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _outputs(self) -> Path:
+        return self.folder / "outputs.npz"
+
+    def _record(self, candidate: Candidate) -> Path:
+        return self.folder / "records" / f"{candidate.slug}.json"
+
+    def _key(self, *what: str, **depends: Any) -> str:
+        text = json.dumps([self.subject, what, depends], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,39 @@
+"""Libraries that talk while they load, kept from a user's terminal."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+STREAMS = (1, 2)
+"""Descriptors of standard output and standard error, which libraries in C++ write to themselves."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep off the screen what anything in this process writes there for a while.
+
+    Descriptors belong to the whole process, so this is for what takes a moment.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # none, or a closed one
+            stream.flush()
+    kept = {number: os.dup(number) for number in STREAMS if _is_open(number)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in kept:
+            os.dup2(nowhere, number)
+        yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""A network with its card, whatever it came from: answers, files, and what is better for here."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effnet import artifact
+from effnet.card import Card
+from effnet.compression.compress import MAX_DROP, compress
+from effnet.compression.gate import open_for
+from effnet.compression.outcome import Compression
+from effnet.data.sources import DataSet
+from effnet.deployment.export.check import ExportCheck, real_pictures
+from effnet.deployment.export.export import export
+from effnet.deployment.fastest import Fastest
+from effnet.deployment.form import Form
+from effnet.deployment.predict import Prediction
+from effnet.deployment.predictor import Predictor
+from effnet.measure.limits import Limit
+from effnet.nets.network import EfficientNet
+from effnet.sharing.folder import write_folder
+from effnet.sharing.repository import push
+
+
+class Trained:
+    """What can be done with a network and what a model file says of it; `Model` is one.
+
+    Attributes:
+        net: the network.
+    """
+
+    net: EfficientNet
+    _fastest: Fastest | None = None
+
+    @property
+    def card(self) -> Card:
+        """What a model file says of the network."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model file, whole or not at all, and return its path.
+
+        Raises:
+            ResourceError: it could not be written.
+        """
+        artifact.write(path, self.net.state_dict(), self.card)
+        return Path(path)
+
+    def export_folder(self, folder: str | Path, *, licence: str | None = None) -> Path:
+        """Write `config.json`, `model.safetensors` and a model card, as a hub keeps them.
+
+        timm reads the folder too, if it has such a network, and `effnet.load` does.
+
+        Args:
+            folder: files of these names in it are replaced.
+            licence: SPDX identifier; None takes that of published weights as they were loaded.
+
+        Raises:
+            ResourceError: it could not be written.
+        """
+        return write_folder(folder, self.net.state_dict(), self.card, licence=licence)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool = False,
+        licence: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Put the model on the Hugging Face hub; `effnet.load("hf://user/name")` gets it back.
+
+        Args:
+            repository: "user/name"; it is made if it does not exist.
+            private: whether only its owners may see it.
+            licence: SPDX identifier; None takes that of published weights as they were loaded.
+            token: the hub's; None takes HF_TOKEN, or that of `hf auth login`.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            ResourceError: the hub cannot be reached or refuses, or its client is not installed.
+            UsageError: the repository's name is not one.
+        """
+        state = self.net.state_dict()
+        return push(state, self.card, repository, private=private, licence=licence, token=token)
+
+    @overload
+    def predict(
+        self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def predict(
+        self, pictures: str | Path | Iterable[str | Path], *, batch_size: int = ..., top: int = ...
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
+        *,
+        batch_size: int = 32,
+        top: int = 1,
+    ) -> NDArray[np.float32] | list[Prediction]:
+        """Predict the classes, labels or targets of pictures.
+
+        Args:
+            pictures: an array (N, H, W, C), or files, folders and globs, one or several.
+            batch_size: pictures at a time.
+            top: for files, how many of the most probable classes to return.
+
+        Returns:
+            For an array the probabilities (N, classes), or the targets (N, K) in their units; for
+            files a list of `Prediction`.
+
+        Raises:
+            DataError: the array does not have that shape or range, or a folder has no picture.
+        """
+        return self._predictor().predict(pictures, batch_size=batch_size, top=top)
+
+    def predict_files(
+        self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each file as it is made, in constant memory for any number."""
+        return self._predictor().predict_files(files, batch_size=batch_size, top=top)
+
+    def export(
+        self,
+        out: str | Path,
+        *,
+        to: str,
+        data: str | Path | None = None,
+        embed_preprocessing: bool = False,
+        precision: str = "float32",
+        tolerance: float | None = None,
+    ) -> ExportCheck:
+        """Write the model as another program's file, load it again, and compare it with torch.
+
+        Args:
+            out: the file or folder to write, whole or not at all.
+            to: "onnx", "openvino", "litert", "torch-export", "keras", ...; see docs/exporting.md.
+            data: a folder of real pictures to compare on; None for some that are made.
+            embed_preprocessing: the file takes uint8 (N, H, W, C) and normalises it itself.
+            precision: of the weights: "float32", "float16" or "bfloat16", as the kind has it.
+            tolerance: largest difference, over the largest output, with which it is kept; None for
+                the precision's own.
+
+        Raises:
+            UsageError, ModelFileError, ResourceError: see `effnet.deployment.export.export.export`.
+        """
+        return export(
+            self.net,
+            self.card,
+            out,
+            to=to,
+            pixels=embed_preprocessing,
+            precision=precision,
+            pictures=None if data is None else real_pictures(data, self.card.preprocessing),
+            tolerance=tolerance,
+        )
+
+    def compress(
+        self,
+        data: str | Path | DataSet,
+        *,
+        out: str | Path,
+        max_drop: float = MAX_DROP,
+        limits: str | Iterable[str | Limit] = (),
+        **settings: Any,
+    ) -> Compression:
+        """Find the quickest way to run the model on this machine that keeps accuracy and limits.
+
+        Args:
+            data: a folder, a CSV file, the name of a data set, or a data set. Its validation split
+                judges; without one the share that `fit` held out does.
+            out: folder for the winner; nothing is written if nothing is better.
+            max_drop: most that the task's figure may fall; 0.01 is one point of accuracy.
+            limits: such as "latency=8ms,size=10MB".
+            settings: others of `effnet.compression.compress.compress`: runtimes, precisions,
+                resolutions, smaller, ...
+
+        Raises:
+            UsageError, DataError, ResourceError: see `effnet.compression.compress.compress`.
+        """
+        opened = data if isinstance(data, DataSet) else open_for(self.card, data)
+        return compress(
+            self.net,
+            self.card,
+            opened,
+            out=Path(out),
+            max_drop=max_drop,
+            limits=limits,
+            **settings,
+        )
+
+    def _predictor(self) -> Predictor:
+        if self._fastest is None or not self._fastest.is_for(self.net, self.card.preprocessing):
+            self._fastest = Fastest(self.net, self.card)
+        return Predictor(self.card, Form(), self._fastest.runtime, self._fastest)

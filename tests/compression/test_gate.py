@@ -1,0 +1,153 @@
+"""What is kept of several ways to make a network, and how one is mended."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import tiny
+from effnet.card import Card
+from effnet.compression.gate import (
+    MENDING,
+    Gate,
+    Way,
+    Whole,
+    first_good,
+    open_for,
+    take_statistics,
+)
+from effnet.data.defaults import default_preprocessing
+from effnet.data.sources import DataSet, open_data
+from effnet.errors import DataError, NothingBetter, UsageError
+from effnet.nets.network import EfficientNet, fresh
+
+CARD = Card(
+    tiny.SPEC,
+    "classify",
+    tiny.CLASSES,
+    default_preprocessing(tiny.SPEC, tiny.SIDE, crop=1.0),
+    training={"data": "colours"},
+    figures={"val_accuracy": 0.5},
+)
+RECIPE = MENDING.with_(**{**tiny.FAST, "epochs": 6, "lr": 0.02, "flip": 0.0})
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return open_data(*tiny.arrays(64), validation=tiny.arrays(30, seed=1), classes=tiny.CLASSES)
+
+
+@pytest.fixture(scope="module")
+def whole(data: DataSet) -> Whole:
+    """A network that knows its colours."""
+    net = fresh(tiny.SPEC, 0)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    levels, labels = tiny.arrays(64)
+    x = CARD.preprocessing.normalised(torch.from_numpy(levels).permute(0, 3, 1, 2))
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net.train()(x), torch.from_numpy(labels)).backward()
+        optimizer.step()
+    whole = Whole(net.eval(), CARD)
+    take_statistics(net, iter([x]))
+    assert Gate(data=data, recipe=RECIPE).judged(whole).value == 1
+    return whole
+
+
+def ruined(change: Callable[[EfficientNet], None]) -> Callable[[Whole], Whole]:
+    def make(whole: Whole) -> Whole:
+        net = copy.deepcopy(whole.net)
+        with torch.no_grad():
+            change(net)
+        return whole._replace(net=net)
+
+    return make
+
+
+def forget_statistics(net: EfficientNet) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean += 10  # type: ignore[operator]
+
+
+def forget_classes(net: EfficientNet) -> None:
+    net.classifier.weight.copy_(-net.classifier.weight)
+
+
+NOTHING = Way("nothing", lambda whole: whole)
+STATISTICS = Way("other statistics", ruined(forget_statistics))
+CLASSES = Way("other classes", ruined(forget_classes))
+
+
+def test_the_first_that_holds_is_kept(whole: Whole, data: DataSet) -> None:
+    lines: list[str] = []
+    gate = Gate(data=data, recipe=RECIPE, tell=lines.append)
+    kept = first_good(whole, (CLASSES, NOTHING, STATISTICS), gate)
+    assert [(tried.name, tried.kept) for tried in kept.tried] == [
+        ("other classes", False),
+        ("nothing", True),
+    ]
+    assert kept.tried[0].drop > 0.5
+    assert kept.tried[1].drop == 0
+    assert kept.before.value == kept.after.value == 1
+    assert kept.whole.net is whole.net
+    assert kept.whole.card.training == {"data": "colours", "converted": "nothing"}
+    assert kept.whole.card.figures == {"val_accuracy": 1.0, "before_conversion": 1.0}
+    assert len(lines) == 3
+
+
+def test_statistics_are_taken_anew(whole: Whole, data: DataSet) -> None:
+    state = copy.deepcopy(whole.net.state_dict())
+    kept = first_good(whole, (STATISTICS,), Gate(data=data, recipe=RECIPE))
+    assert [tried.name for tried in kept.tried] == [
+        "other statistics",
+        "BatchNorm statistics taken anew",
+    ]
+    mended = kept.whole.net
+    assert not mended.training
+    momenta = {m.momentum for m in mended.modules() if isinstance(m, nn.BatchNorm2d)}
+    assert momenta == {tiny.SPEC.norm_momentum}
+    assert all(torch.equal(tensor, state[name]) for name, tensor in whole.net.state_dict().items())
+
+
+def test_statistics_are_those_of_the_batches() -> None:
+    """torch's own statistics of a norm that sees all pictures at once are the oracle."""
+    net = fresh(tiny.SPEC, 0)
+    x = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    seen: list[torch.Tensor] = []
+    net.stem.conv.register_forward_hook(lambda *call: seen.append(call[2]))
+    take_statistics(net, iter([x[:8], x[8:]]))
+    parts = [part.detach() for part in seen]
+    mean = torch.stack([part.mean((0, 2, 3)) for part in parts]).mean(0)
+    variance = torch.stack([part.var((0, 2, 3)) for part in parts]).mean(0)
+    assert torch.allclose(net.stem.norm.running_mean, mean, atol=1e-6)  # type: ignore[arg-type]
+    assert torch.allclose(net.stem.norm.running_var, variance, atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_a_training_mends_what_statistics_do_not(whole: Whole, data: DataSet) -> None:
+    kept = first_good(whole, (CLASSES,), Gate(data=data, recipe=RECIPE, max_drop=0.1))
+    assert [tried.kept for tried in kept.tried] == [False, False, True]
+    assert kept.tried[-1].name == "trained for 6 epochs"
+    assert kept.whole.net.spec == kept.whole.card.spec == tiny.SPEC
+    assert kept.whole.card.preprocessing == CARD.preprocessing
+    assert not kept.whole.net.training
+
+
+def test_nothing_is_better(whole: Whole, data: DataSet) -> None:
+    gate = Gate(data=data, recipe=RECIPE.with_(epochs=1, lr=1e-7))
+    with pytest.raises(NothingBetter, match=r"within 1\.00% of 1\.0000.*Nothing was written"):
+        first_good(whole, (CLASSES,), gate)
+
+
+def test_what_judges_must_fit(whole: Whole, data: DataSet, tmp_path: object) -> None:
+    with pytest.raises(DataError, match="no validation pictures"):
+        first_good(whole, (NOTHING,), Gate(data=replace(data, val=None), recipe=RECIPE))
+    folder = tiny.folder(tmp_path)  # type: ignore[arg-type]
+    assert open_for(CARD, folder).classes == tiny.CLASSES
+    (folder / "train" / "blue").rename(folder / "train" / "cyan")
+    (folder / "val" / "blue").rename(folder / "val" / "cyan")
+    with pytest.raises(UsageError, match="Only in the model: blue; only in the data: cyan"):
+        open_for(CARD, folder)

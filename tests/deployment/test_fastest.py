@@ -1,0 +1,293 @@
+"""The quickest program takes over from torch when that pays, and never answers otherwise."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from effnet.card import Card
+from effnet.data.defaults import default_preprocessing
+from effnet.data.ranges import attach
+from effnet.deployment import fastest as module
+from effnet.deployment.converted import Shelf
+from effnet.deployment.fastest import FAILED, WAYS_BY_RUNTIME, Fastest
+from effnet.errors import ResourceError, UsageError
+from effnet.measure.stand_in import stand_in
+from effnet.nets.network import EfficientNet
+
+pytest.importorskip("openvino")
+
+CARD = Card(
+    spec=tiny.SPEC,
+    task="classify",
+    classes=tiny.CLASSES,
+    preprocessing=default_preprocessing(tiny.SPEC),
+)
+LEVELS = tiny.arrays(5)[0].transpose(0, 3, 1, 2)
+
+
+@pytest.fixture
+def net() -> EfficientNet:
+    net = stand_in(tiny.SPEC)
+    attach(net, CARD.preprocessing)  # as every model has it
+    return net
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "runtimes")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes any time, OpenVINO is the only program and thought to be quick."""
+    monkeypatch.setattr(module, "OPENING", 0.0)
+    way = replace(WAYS_BY_RUNTIME["openvino"], seconds=0.0)
+    monkeypatch.setattr(module, "WAYS_BY_RUNTIME", {"openvino": way})
+    monkeypatch.setattr(module, "_share", lambda *_: 0.25)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch, at_once: None) -> list[Path]:
+    """Files that were converted."""
+    files: list[Path] = []
+    way = module.WAYS_BY_RUNTIME["openvino"]
+
+    def write(net: EfficientNet, card: Card, file: Path, **form: Any) -> None:
+        files.append(file)
+        way.write(net, card, file, **form)
+
+    module.WAYS_BY_RUNTIME["openvino"] = replace(way, write=write)
+    return files
+
+
+def of_torch(net: EfficientNet, levels: Any = LEVELS) -> Any:
+    with torch.inference_mode():
+        return net(CARD.preprocessing.normalised(torch.from_numpy(levels))).numpy()
+
+
+def assert_torchs(outputs: Any, net: EfficientNet, levels: Any = LEVELS) -> None:
+    np.testing.assert_allclose(outputs, of_torch(net, levels), rtol=1e-3, atol=1e-4)
+
+
+def test_a_few_pictures_are_left_to_torch(net: EfficientNet, shelf: Shelf) -> None:
+    fast = Fastest(net, CARD, shelf=shelf)
+    for _ in range(3):
+        np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
+    assert fast.runtime == "torch"
+    assert not shelf.root.exists()
+
+
+def test_another_program_takes_over_and_is_remembered(
+    net: EfficientNet, shelf: Shelf, written: list[Path]
+) -> None:
+    fast = Fastest(net, CARD, shelf=shelf)
+    assert_torchs(fast(LEVELS), net)
+    assert fast.runtime == "openvino"
+    for levels in (LEVELS, LEVELS[:1], LEVELS[:4]):
+        assert_torchs(fast(levels), net, levels)
+    again = Fastest(net, CARD, shelf=shelf)
+    again(LEVELS)
+    assert again.runtime == "openvino"
+    assert len(written) == 1
+    assert_torchs(again(LEVELS), net)
+    np.testing.assert_array_equal(again(LEVELS + np.float32(0.5)), of_torch(net, LEVELS + 0.5))
+
+
+def test_copies_begin_anew(net: EfficientNet, shelf: Shelf, at_once: None) -> None:
+    fast = Fastest(net, CARD, shelf=shelf)
+    fast(LEVELS)
+    holder = copy.deepcopy({"net": net, "fast": fast})
+    assert holder["fast"].is_for(holder["net"], CARD.preprocessing)
+    assert holder["fast"].runtime == "torch"
+    assert_torchs(pickle.loads(pickle.dumps(fast))(LEVELS), net)
+
+
+def test_changed_weights_are_noticed(net: EfficientNet, shelf: Shelf, written: list[Path]) -> None:
+    fast = Fastest(net, CARD, shelf=shelf)
+    fast(LEVELS)
+    before = fast(LEVELS)
+    with torch.no_grad():
+        net.head.conv.weight.mul_(1.5)
+    assert_torchs(fast(LEVELS), net)
+    assert_torchs(fast(LEVELS), net)
+    assert len(written) == 2
+    assert np.abs(fast(LEVELS) - before).max() > 1e-2
+    net.classifier.weight.data.mul_(2.0)
+    net.classifier.bias.data.add_(1.0)
+    assert_torchs(fast(LEVELS), net)
+    assert not fast.is_for(net, replace(CARD.preprocessing, crop=0.5))
+    assert fast.is_for(net, CARD.preprocessing)
+    net.classifier = torch.nn.Linear(net.classifier.in_features, len(tiny.CLASSES))
+    assert not fast.is_for(net, CARD.preprocessing)
+
+
+def test_a_damaged_file_in_the_cache_is_made_anew(
+    net: EfficientNet, shelf: Shelf, written: list[Path]
+) -> None:
+    Fastest(net, CARD, shelf=shelf)(LEVELS)
+    [place] = (path for path in shelf.root.iterdir() if path.is_dir())
+    weights = place / "model.bin"
+    for damage in (b"", bytes(weights.stat().st_size)):
+        weights.write_bytes(damage)
+        fast = Fastest(net, CARD, shelf=shelf)
+        fast(LEVELS)
+        assert fast.runtime == "openvino"
+        assert_torchs(fast(LEVELS), net)
+    assert len(written) == 3
+
+
+def test_a_program_that_answers_otherwise_is_left_out(
+    net: EfficientNet, shelf: Shelf, at_once: None
+) -> None:
+    way = module.WAYS_BY_RUNTIME["openvino"]
+
+    def another(net: EfficientNet, card: Card, file: Path, **form: Any) -> None:
+        other = stand_in(tiny.SPEC)
+        torch.nn.init.normal_(other.classifier.weight)
+        way.write(other, card, file, **form)
+
+    module.WAYS_BY_RUNTIME["openvino"] = replace(way, write=another)
+    fast = Fastest(net, CARD, shelf=shelf)
+    for _ in range(2):
+        np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
+    assert fast.runtime == "torch"
+    assert [path for path in shelf.root.iterdir() if path.is_dir()] == []
+    assert FAILED in (note["openvino"] for note in shelf._notes().values())
+
+
+def test_of_several_programs_the_quickest_stays(
+    net: EfficientNet, shelf: Shelf, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = module.WAYS_BY_RUNTIME["openvino"]
+    names = ("openvino", "onnxruntime", "litert")
+    monkeypatch.setattr(module, "WAYS_BY_RUNTIME", dict.fromkeys(names, way))
+    shares = iter((0.5, 0.3, 0.4))
+    monkeypatch.setattr(module, "_share", lambda *_: next(shares))
+    opened = module.open_session
+    monkeypatch.setattr(module, "open_session", lambda _, *a, **b: opened(names[0], *a, **b))
+    fast = Fastest(net, CARD, shelf=shelf)
+    seen = [fast.runtime for _ in range(5) if len(fast(LEVELS))]
+    assert seen == ["openvino", "onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime"]
+    again = Fastest(net, CARD, shelf=shelf)
+    again(LEVELS)
+    assert again.runtime == "onnxruntime"
+
+
+@pytest.mark.parametrize("share", [0.81, 1.5])
+def test_a_program_that_is_hardly_quicker_is_not_taken(
+    net: EfficientNet,
+    shelf: Shelf,
+    at_once: None,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_share", lambda *_: share)
+    fast = Fastest(net, CARD, shelf=shelf)
+    fast(LEVELS)
+    assert fast.runtime == "torch"
+    assert [path for path in shelf.root.iterdir() if path.is_dir()] == []
+
+
+def fails(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("it broke")
+
+
+@pytest.mark.parametrize("name", ["open_session", "session_run", "_share"])
+def test_a_program_that_fails_leaves_it_to_torch(
+    net: EfficientNet,
+    shelf: Shelf,
+    at_once: None,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, name, fails)
+    fast = Fastest(net, CARD, shelf=shelf)
+    for _ in range(3):
+        np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
+    assert fast.runtime == "torch"
+
+
+def test_a_program_that_fails_later(net: EfficientNet, shelf: Shelf, at_once: None) -> None:
+    fast = Fastest(net, CARD, shelf=shelf)
+    fast(LEVELS)
+    fast._run = fails
+    np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
+    assert fast.runtime == "torch"
+
+
+def test_a_cache_that_cannot_be_written(net: EfficientNet, tmp_path: Path, at_once: None) -> None:
+    (tmp_path / "file").touch()
+    fast = Fastest(net, CARD, shelf=Shelf(tmp_path / "file" / "runtimes"))
+    for _ in range(2):
+        np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
+
+
+def test_a_hooked_network_stays_in_torch(net: EfficientNet, shelf: Shelf, at_once: None) -> None:
+    seen: list[Any] = []
+    net.head.register_forward_hook(lambda *_: seen.append(1))
+    fast = Fastest(net, CARD, shelf=shelf)
+    fast(LEVELS)
+    fast(LEVELS)
+    assert (len(seen), fast.runtime) == (2, "torch")
+
+
+def test_a_program_that_was_asked_for(
+    net: EfficientNet, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = Fastest(net, CARD, runtime="openvino", shelf=shelf)
+    assert_torchs(fast(LEVELS), net)
+    assert fast.runtime == "openvino"
+    assert_torchs(fast(LEVELS), net)
+    stays = Fastest(net, CARD, runtime="torch", shelf=shelf)
+    monkeypatch.setattr(module, "OPENING", 0.0)
+    np.testing.assert_array_equal(stays(LEVELS), of_torch(net))
+    assert stays.runtime == "torch"
+    monkeypatch.setattr(module, "open_session", fails)
+    with pytest.raises(RuntimeError, match="it broke"):
+        Fastest(net, CARD, runtime="openvino", shelf=shelf)(LEVELS)
+    with pytest.raises(UsageError, match="Did you mean 'openvino'"):
+        Fastest(net, CARD, runtime="openvno")
+    monkeypatch.setattr("effnet.extras.installed", lambda name: name != "openvino")
+    with pytest.raises(ResourceError, match="openvino is needed"):
+        Fastest(net, CARD, runtime="openvino")
+
+
+@pytest.fixture
+def make() -> Callable[[Path], None]:
+    return lambda folder: (folder / "file").write_bytes(bytes(1000)) and None
+
+
+def test_the_shelf_drops_what_was_not_used_for_longest(
+    shelf: Shelf, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("effnet.deployment.converted.MOST_BYTES", 2500)
+    for number, name in enumerate(("a", "b")):
+        place = shelf.get(name, make)
+        module.time.sleep(0.01 * number)
+    shelf.get("a", fails)  # is used again, not made again
+    assert place == shelf.place("b")
+    shelf.get("c", make)
+    assert [shelf.place(name).is_dir() for name in "abc"] == [True, False, True]
+    with pytest.raises(RuntimeError):
+        shelf.get("d", fails)
+    assert sorted(path.name for path in shelf.root.iterdir() if path.is_dir()) == ["a", "c"]
+
+
+def test_the_shelf_remembers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("effnet.deployment.converted.MOST_NOTES", 2)
+    assert shelf.remembered("a") == {}
+    for name in "abc":
+        shelf.remember(name, {"x": 1})
+    assert [shelf.remembered(name) for name in "abc"] == [{}, {"x": 1}, {"x": 1}]
+    (shelf.root / "measured.json").write_text("[1")
+    assert shelf.remembered("b") == {}
+    shelf.remember("b", {"x": 2})
+    assert shelf.remembered("b") == {"x": 2}

@@ -135,6 +135,20 @@ def test_inference_runtimes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_inference_cpu(tmp_path: Path) -> None:
+    names = ("effnet torch", "effnet openvino int8", "timm")
+    record = run("inference_cpu", "--quick", "--threads", "1", "--only", *names, out=tmp_path / "t")
+    [result] = record["results"]
+    rows = {row["name"]: row for row in result["rows"]}
+    assert sorted(rows) == sorted(names)
+    assert not result["left_out"]
+    for row in rows.values():
+        assert row["milliseconds"] == pytest.approx(1000 / row["median"])
+        assert row["times_base"] == pytest.approx(row["median"] / rows["timm"]["median"])
+    assert "| effnet openvino int8 |" in (tmp_path / "t.md").read_text()
+
+
+@pytest.mark.slow
 def test_train_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
     record = run("train_gpu", "--device", "cpu", "--quick", out=tmp_path / "table")
     [result] = record["results"]

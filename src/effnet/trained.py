@@ -1,6 +1,8 @@
 """A network with its card, whatever it came from: answers, files, and what is better for here."""
 
+import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -166,10 +168,11 @@ class Trained:
     def compress(
         self,
         data: str | Path | DataSet,
-        *,
         out: str | Path,
+        *,
         max_drop: float = MAX_DROP,
         limits: str | Iterable[str | Limit] = (),
+        verbose: bool = True,
         **settings: Any,
     ) -> Compression:
         """Find the quickest way to run the model on this machine that keeps accuracy and limits.
@@ -180,6 +183,7 @@ class Trained:
             out: folder for the winner; nothing is written if nothing is better.
             max_drop: most that the task's figure may fall; 0.01 is one point of accuracy.
             limits: such as "latency=8ms,size=10MB".
+            verbose: tell of each candidate on stderr.
             settings: others of `effnet.compression.compress.compress`: runtimes, precisions,
                 resolutions, smaller, ...
 
@@ -194,6 +198,7 @@ class Trained:
             out=Path(out),
             max_drop=max_drop,
             limits=limits,
+            tell=partial(print, file=sys.stderr) if verbose else lambda _: None,
             **settings,
         )
 

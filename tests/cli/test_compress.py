@@ -11,7 +11,7 @@ from PIL import Image
 import effnet
 import tiny
 from compression.made_up import MadeUp
-from effnet.cli.compress import numbers, share, words
+from effnet.cli.reading import numbers, share, words
 from effnet.compression import compress as compressing
 from effnet.compression.outcome import REPORT
 from effnet.errors import ResourceError, UsageError

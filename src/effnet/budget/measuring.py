@@ -27,7 +27,7 @@ def bench(
 
     Args:
         what: a variant, a model, a module, a declaration, or any file that `effnet bench` takes.
-        runtime: "torch", "compiled", "onnxruntime" or "openvino".
+        runtime: "torch", "compiled", "aotinductor", "onnxruntime", "openvino" or "litert".
         device: "cpu", "cuda" or "cuda:1".
         dtype: of the arithmetic: "float32", "bfloat16" or "float16".
         batch: pictures at a time.

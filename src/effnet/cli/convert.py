@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from effnet.cli.output import AsJson, Convention, print_json
+from effnet.cli.reading import share
 from effnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +105,6 @@ def command(
         _refuse(f"With --to values stay as they are{SO}", unused)
         return _to_library(Path(file), out, to, source, convention, as_json)
     _refuse(f"The result is a model file of effnet{SO}", {"--from": source})
-    from effnet.cli.compress import share
     from effnet.cli.convert_network import Wish, with_padding, with_static_kernels
 
     wish = Wish(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from effnet.cli.output import AsJson, Convention, ModelPlace, print_json, table
+from effnet.cli.reading import share, words
 from effnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ def command(
     Each way is judged by the file it makes, run here on the validation pictures; test pictures are
     never looked at. If none loses so little as --max-drop, nothing is written (exit 7).
     """
-    from effnet.cli.compress import share, words
-
     most = share(max_drop)
     from effnet.compression.gate import open_for
     from effnet.compression.quantize.quantize import quantize, require_backend

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from effnet import artifact
 from effnet.card import Card
-from effnet.compression.judge import Judgement, Run, drop, judge
+from effnet.compression.judge import Judgement, Run, drop, judge, within
 from effnet.compression.quantize.calibration import balanced
 from effnet.data.batches import evaluation_batches, loading_told
 from effnet.data.imagenet import folder_classes
@@ -326,7 +326,7 @@ def _compared(
         drop=lost,
         interval=interval,
         seconds=seconds,
-        kept=lost <= most,
+        kept=within(lost, most),
     )
 
 

@@ -20,6 +20,8 @@ CONFIDENCE = 0.95
 QUANTILE = 1.96
 """Standard deviations of a normal distribution on both sides of its mean that hold so much of it.
 """
+ROUNDING = 1e-9
+"""By which a difference of two shares may be wrong."""
 RESAMPLES = 200
 """Of a figure that is no share of pictures, to see how far chance moves it."""
 
@@ -74,6 +76,15 @@ def judge(run: Run, card: Card, split: Split, *, batch: int = 64, workers: int =
     if not outputs:
         raise DataError(f"None of the {len(split)} pictures could be read.")
     return judged(card, torch.cat(outputs), torch.cat(labels))
+
+
+def within(lost: float, most: float) -> bool:
+    """Whether no more is lost than may be; both are shares.
+
+    >>> within(0.97 - 0.96, 0.01)
+    True
+    """
+    return lost <= most + ROUNDING
 
 
 def judged(card: Card, outputs: Tensor, labels: Tensor) -> Judgement:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from effnet.compression.candidates import Candidate
+from effnet.compression.judge import within
 from effnet.measure.limits import Limit
 from effnet.measure.records import Timing
 
@@ -14,8 +15,6 @@ LIMITED = ("latency", "size", "memory")
 APART = 0.05
 """Share by which one must take less than another to be better: processes that measure the same
 network differ by some percent."""
-ROUNDING = 1e-9
-"""By which a difference of two shares may be wrong."""
 
 Interval = tuple[float, float]
 
@@ -116,7 +115,7 @@ class Demands:
 
     def broken(self, figures: Figures) -> list[str]:
         """Return what is not kept: "drop", or limited quantities."""
-        lost = ["drop"] if figures.drop > self.max_drop + ROUNDING else []
+        lost = ["drop"] if not within(figures.drop, self.max_drop) else []
         return lost + [
             limit.quantity
             for limit in self.limits

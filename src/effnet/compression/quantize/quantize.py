@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 from effnet.card import Card
-from effnet.compression.judge import Judgement, drop, judge, judged
+from effnet.compression.judge import Judgement, drop, judge, judged, within
 from effnet.compression.quantize import litert
 from effnet.compression.quantize.aware import fine_tuned
 from effnet.compression.quantize.calibration import PICTURES, Calibration, choose_pictures
@@ -220,7 +220,7 @@ def quantize(
                 tell(f"{name}: cannot be done: {_first_line(error)}")
                 continue
             lost, interval = drop(before, after, card)
-            kept = lost <= max_drop
+            kept = within(lost, max_drop)
             done.append(Rung(name, after.value, lost, interval, monotonic() - start, kept))
             tell(told(done[-1], before.figure))
             if kept:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from effnet.errors import ResourceError
-from effnet.files import atomic_path, write_text
+from effnet.errors import ResourceError, UsageError
+from effnet.files import atomic_path, require_writable, whole_file, whole_folder, write_text
 
 WRITE = """
 import resource, signal, sys
@@ -49,6 +49,83 @@ def test_failure_keeps_the_old_file(tmp_path: Path, error: BaseException) -> Non
         fail()
     assert target.read_text() == "old"
     assert names(tmp_path) == ["file.txt"]
+
+
+def write_folder(target: Path, text: str, error: BaseException | None = None) -> None:
+    with whole_folder(target, {"a.xml", "a.bin"}) as folder:
+        folder.mkdir()
+        (folder / "a.xml").write_text(text)
+        (folder.parent / "at work").mkdir()
+        if error is not None:
+            raise error
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model"
+    for text in ("one", "two"):
+        write_folder(target, text)
+        (target / "a.bin").touch()
+        assert (target / "a.xml").read_text() == text
+    assert names(tmp_path / "new") == ["model"]
+    assert names(target) == ["a.bin", "a.xml"]
+    for error, expected in ((OSError(28, "No space"), ResourceError), (KeyError(), KeyError)):
+        with pytest.raises(expected):
+            write_folder(target, "half", error)
+    assert (target / "a.xml").read_text() == "two"
+    assert names(target.parent) == ["model"]
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    write_folder(target, "old")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ResourceError, match=r"Cannot write .*model: Permission denied"):
+        write_folder(target, "new")
+    assert (target / "a.xml").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_what_a_folder_does_not_take_the_place_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(UsageError, match=r"holds other things \(cat.png\)"):
+        write_folder(tmp_path / "photos", "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="is there and is no folder"):
+        write_folder(tmp_path / "file", "new")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError, match="folder that you are in"):
+        write_folder(Path(), "new")
+    assert names(tmp_path) == ["file", "here", "photos"]
+
+
+def test_a_file_under_its_own_name(tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    for text in ("one", "two"):
+        with whole_file(target) as temporary:
+            assert temporary.name == target.name
+            temporary.write_text(text)
+        assert target.read_text() == text
+    assert names(tmp_path) == ["model.onnx"]
+
+
+def test_what_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for possible in (tmp_path / "file", tmp_path / "new" / "newer" / "file"):
+        require_writable(possible)
+    for target in (tmp_path, tmp_path / "file" / "below"):
+        with pytest.raises(ResourceError, match=f"Cannot write {target}: "):
+            require_writable(target)
+    assert names(tmp_path) == ["file"]
 
 
 def test_full_disk_keeps_the_old_file(tmp_path: Path) -> None:

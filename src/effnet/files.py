@@ -4,12 +4,13 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING
 
-from effnet.errors import ResourceError
+from effnet.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,6 +65,59 @@ def write_picture(path: str | Path, figure: "Figure") -> Path:
     return Path(path)
 
 
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield what `atomic_path` does, under the name of `path`, for libraries that go by a suffix.
+
+    The path is in a temporary folder, which working files may be put into, too.
+
+    Raises:
+        ResourceError: as for `atomic_path`.
+    """
+    with _replaced(Path(path), ()) as temporary:
+        yield temporary
+
+
+@contextmanager
+def whole_folder(path: str | Path, contents: Collection[str]) -> Iterator[Path]:
+    """Yield the path of a folder to make; it takes the place of `path` when the block succeeds.
+
+    The path has the name of `path` and is in a temporary folder, which working files may be put
+    into, too. A link is followed: the folder that it points to is replaced.
+
+    Args:
+        path: the folder; one that is there already is replaced.
+        contents: names that may be in one that is replaced.
+
+    Raises:
+        UsageError: the folder is there and holds other things, or is the one that we are in.
+        ResourceError: it could not be written; an older folder is untouched.
+    """
+    with _replaced(Path(path), contents) as temporary:
+        yield temporary
+
+
+def files_in(path: Path) -> list[Path]:
+    """Return a file, or all files of a folder.
+
+    >>> files_in(Path(__file__)) == [Path(__file__)]
+    True
+    """
+    return [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob("*")))
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise ResourceError before the work, unless a file can be made where it is to be."""
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError("it is there and is a folder")
+        place = next(place for place in Path(path).resolve().parents if place.exists())
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ResourceError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
 def take_lock(descriptor: int) -> None:
     """Lock an open file for this process; the system lets go of it when the process ends.
 
@@ -95,9 +149,45 @@ def wait_for_lock(descriptor: int) -> None:
             time.sleep(SECONDS_BETWEEN_TRIES)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+@contextmanager
+def _replaced(path: Path, contents: Collection[str]) -> Iterator[Path]:
+    """Yield a path in a temporary folder; what is there takes the place of a file or folder."""
+    final = path.resolve()
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        _require_replaceable(path, contents)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{final.name[:40]}.", dir=final.parent) as folder:
+            new, old = Path(folder, final.name), Path(folder, f"{final.name}.old")
+            yield new
+            for file in files_in(new):
+                _sync(file)
+            if final.is_dir():
+                final.rename(old)
+            try:
+                new.replace(final)
+            except OSError:
+                if old.exists():
+                    old.rename(final)
+                raise
+    except OSError as error:
+        raise ResourceError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def _require_replaceable(path: Path, contents: Collection[str]) -> None:
+    if not path.exists():
+        return
+    if path.is_dir() != bool(contents):
+        raise OSError(f"it is there and is {'no' if contents else 'a'} folder")
+    others = sorted({entry.name for entry in path.iterdir()} - {*contents}) if contents else []
+    if others:
+        raise UsageError(
+            f"The folder {path} holds other things ({others[0]}) and would be replaced: give the "
+            "name of a new one."
+        )
+    if path.resolve() == Path.cwd():
+        raise UsageError("The folder that you are in cannot be replaced: give the name of another.")
+
+
+def _sync(path: Path) -> None:
+    with suppress(PermissionError), path.open("rb+") as opened:  # of what is only to be read
+        os.fsync(opened.fileno())

@@ -1,6 +1,7 @@
 """The model a person holds: a network, what its outputs mean, and how a picture reaches it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -258,6 +259,8 @@ class Model(Trained):
         dataset = data or open_data(
             job.data, val_share=job.recipe.val_share, seed=job.recipe.seed, task=job.task
         )
+        if dataset.classes == folder_classes(job.data, job.classes):
+            dataset = replace(dataset, classes=job.classes)  # of ImageNet's folders, in words
         model = cls(job.spec, classes=job.classes)
         model.task = build_task(job.task, job.classes, job.task_settings)
         model.preprocessing, model._weights = job.preprocessing, job.weights

@@ -188,7 +188,8 @@ class Trained:
                 resolutions, smaller, ...
 
         Raises:
-            UsageError, DataError, ResourceError: see `effnet.compression.compress.compress`.
+            UsageError, DataError, ResourceError, Interrupted, Preempted: see
+                `effnet.compression.compress.compress`.
         """
         opened = data if isinstance(data, DataSet) else open_for(self.card, data)
         return compress(

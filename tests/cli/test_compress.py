@@ -62,8 +62,22 @@ def test_a_compression_is_told(
     assert "4 times quicker (3 ms instead of 12 ms)" in why
     assert any(line.startswith("It takes 30 % of what latency 10 ms allows") for line in lines)
     assert lines[-1] == f"Next: effnet predict {out / 'model.xml'} PICTURES"
-    told = [line for line in result.err.splitlines() if f" of {ROWS}  " in line]
+    told = [line for line in result.err.splitlines() if f" of {ROWS}: " in line]
     assert [line.split()[0] for line in told] == list("123456")
+
+
+def test_a_picture_that_cannot_be_drawn_is_said_first(
+    run: Run, tools: MadeUp, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    options = ("--out", tmp_path / "out", "--plot", tmp_path)
+    result = run("compress", model, photos, *options)
+    assert result.code == 5
+    assert "is a folder" in result.err
+    assert not tools.asked
+
+
+def test_help_says_how_long_a_training_is(run: Run) -> None:
+    assert "300" in run("compress", "--help").out
 
 
 def test_programs_get_json(

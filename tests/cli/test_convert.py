@@ -230,6 +230,18 @@ def test_symmetric_padding_is_exact_on_turned_pictures(
     assert np.allclose(after.predict(pictures), before.predict(pictures), atol=1e-6)
 
 
+def test_a_network_that_answers_nothing_is_refused(run: Run, tmp_path: Path) -> None:
+    model = effnet.load(known(SAME, tmp_path, side=17))
+    with torch.no_grad():
+        model.net.classifier.bias += torch.nan
+    model.save(tmp_path / "nan.safetensors")
+    out = tmp_path / "out.safetensors"
+    result = run("convert", tmp_path / "nan.safetensors", out, "--padding", "symmetric")
+    assert (result.code, result.out) == (6, "")
+    assert "Nothing was written" in result.err
+    assert not out.exists()
+
+
 def test_symmetric_padding_on_data(
     run: Run, even: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

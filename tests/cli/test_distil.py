@@ -10,6 +10,8 @@ import yaml
 
 import effnet
 import tiny
+from effnet.compression.teacher import teacher_file
+from effnet.sharing.folder import write_folder
 
 Run = Callable[..., Any]
 
@@ -51,6 +53,38 @@ def test_a_teacher_is_needed(run: Run, place: Path, tmp_path: Path) -> None:
     result = run(*words(place, tmp_path / "run"))
     assert result.code == 2
     assert "--teacher" in result.err
+
+
+def test_a_teacher_that_is_no_model_file_is_kept_as_one(
+    run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFNET_CACHE", str(tmp_path / "cache"))
+    whole = effnet.load(place / "teacher")
+    shared = write_folder(tmp_path / "shared", whole.net.state_dict(), whole.card)
+    result = run(*words(place, tmp_path / "run", "--teacher", shared, "--dry-run", "--json"))
+    assert result.code == 0, result.err
+    kept = Path(json.loads(result.out)["recipe"]["distil"])
+    assert kept.parent == tmp_path / "cache" / "teachers"
+    found = effnet.load(kept)
+    assert (found.spec, found.classes) == (whole.spec, whole.classes)
+    assert found.net.state_dict().keys() == whole.net.state_dict().keys()
+    again = run(*words(place, tmp_path / "run", "--teacher", shared, "--dry-run", "--json"))
+    assert json.loads(again.out) == json.loads(result.out)
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_a_teacher_of_imagenet_knows_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFNET_CACHE", str(tmp_path / "cache"))
+    spec = tiny.SPEC.with_(classes=1000)
+    named = tuple(f"class {number}" for number in range(1000))
+    file = effnet.Model(spec, classes=named).save(tmp_path / "teacher.safetensors")
+    folders = tuple(f"n{number:08}" for number in range(1000))
+    for name in folders:
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+    assert teacher_file(str(file), str(tmp_path)) == file
+    assert effnet.load(teacher_file(str(file), str(tmp_path / "data"))).classes == folders
 
 
 def test_wrong_teachers_are_told_before_anything_is_written(

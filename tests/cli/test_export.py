@@ -58,6 +58,37 @@ def test_to_openvino_and_asked(run: Run, model_file: Path, photos: Path, tmp_pat
     assert [p.label for p in predictor(out).predict(files)] == [p.label for p in found]
 
 
+@pytest.mark.parametrize("trained_on", ["a folder", "shards", None])
+def test_without_data_it_is_compared_on_pictures_of_the_training(
+    run: Run,
+    model_file: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trained_on: str | None,
+) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").touch()
+    places = {"a folder": photos, "shards": tmp_path / "shards"}
+    model = effnet.load(model_file)
+    model.training = {} if trained_on is None else {"data": str(places[trained_on])}
+    model.save(tmp_path / "model.safetensors")
+    given: list[Any] = []
+
+    def export(*_: Any, pictures: Any, **__: Any) -> ExportCheck:
+        given.append(pictures)
+        return CHECK
+
+    monkeypatch.setattr("effnet.deployment.export.export.export", export)
+    result = run("export", tmp_path / "model.safetensors", "out.onnx", "--to", "onnx")
+    assert result.code == 0, result.err
+    told = result.out.splitlines()[-1].removeprefix("compared on").strip()
+    if trained_on == "a folder":
+        assert (told, given[0].shape) == (str(photos), (24, 3, 32, 32))
+    else:
+        assert (told, given[0]) == ("made pictures: give --data for real ones", None)
+
+
 CHECK = ExportCheck(
     file=Path("out.onnx"),
     target="onnx",
@@ -72,6 +103,7 @@ CHECK = ExportCheck(
     agreement=0.75,
     details={"nodes_translated": 9},
 )
+ON = "compared on       made pictures: give --data for real ones"
 NOTHING = {"runtime": None, "difference": None, "agreement": None, "note": "nobody ran it"}
 
 
@@ -82,14 +114,16 @@ NOTHING = {"runtime": None, "difference": None, "agreement": None, "note": "nobo
             {},
             [
                 "compared          5 pictures in onnxruntime: largest difference 2.0e-06 of the "
-                "largest output, same class in 75%"
+                "largest output, same class in 75%",
+                ON,
             ],
         ),
         (
             {"agreement": None},
             [
                 "compared          5 pictures in onnxruntime: largest difference 2.0e-06 of the "
-                "largest output"
+                "largest output",
+                ON,
             ],
         ),
         (NOTHING, ["compared          no", "note              nobody ran it"]),

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import effnet
 import tiny
+from effnet.compression.prune_run import Report, prune_and_train
+from effnet.data.sources import DataSet, open_data
+from effnet.data.splits import Split
 
 Run = Callable[..., Any]
 
@@ -59,12 +63,52 @@ def test_the_table_for_people(run: Run, place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "seed", "share"), [([], 5, 0.3), (["--seed", 7, "--val-share", 0.4], 7, 0.4)]
+)
+def test_it_is_judged_by_the_pictures_that_its_training_held_out(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[object],
+    seed: int,
+    share: float,
+) -> None:
+    data = tiny.folder(tmp_path / "data", train=18, val=0) / "train"
+    trained = {**tiny.FAST, "epochs": 1, "seed": 5, "val_share": 0.3}
+    effnet.Model(tiny.SPEC).fit(data, out=tmp_path / "whole", verbose=False, **trained)
+    seen: list[DataSet] = []
+
+    def watched(net: Any, card: Any, data: DataSet, *words: Any, **options: Any) -> Report:
+        seen.append(data)
+        return prune_and_train(net, card, data, *words, **options)
+
+    monkeypatch.setattr("effnet.compression.prune_run.prune_and_train", watched)
+    out = tmp_path / "run"
+    command = ["prune", tmp_path / "whole", data, "--out", out, *SMALL, "--to", "macs=80%"]
+    result = run(*command, *more)
+    assert result.code == 0, result.err
+    expected = open_data(data, val_share=share, seed=seed).val
+    (found,) = seen
+    assert found.val is not None
+    assert expected is not None
+    assert names(found.val) == names(expected)
+    recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+    assert (recipe["seed"], recipe["val_share"]) == (seed, share)
+    assert run("fit", "--resume", out).code == 0
+
+
+def names(split: Split) -> list[str]:
+    return [split.name(index) for index in range(len(split))]
+
+
+@pytest.mark.parametrize(
     ("more", "code", "match"),
     [
         (["--to", "latency=1ms"], 2, "latency follows no rule"),
         (["--to", "macs=1%"], 2, "cannot be pruned to macs"),
         (["--to", "macs=70%", "--batch", "auto"], 2, "belongs to effnet fit"),
         (["--to", "macs=70%", "--optimiser", "sgd"], 2, "optimizer"),
+        (["--to", "macs=70%", "--task", "regress"], 2, "No such option: --task"),
         ([], 2, "--to"),
     ],
 )
@@ -75,3 +119,13 @@ def test_what_cannot_be_meant(
     assert result.code == code
     assert match in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
+    run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("effnet.compression.prune_run.prune", lambda *_, **__: pytest.fail("began"))
+    result = run(*words(place, tmp_path / "file" / "run", "--to", "macs=70%"))
+    assert result.code == 5
+    assert "Cannot write" in result.err

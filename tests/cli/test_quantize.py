@@ -42,7 +42,7 @@ def test_a_model_becomes_a_folder_of_openvino(
     assert result.code == 0, result.err
     told = json.loads(result.out)
     assert (told["file"], told["precision"], told["pictures"]) == (str(out), "int8", 30)
-    assert told["bytes"] == sum(file.stat().st_size for file in out.iterdir())
+    assert told["size"] == sum(file.stat().st_size for file in out.iterdir())
     assert [rung["name"] for rung in told["rungs"]] == ["per-channel"]
     assert told["rungs"][0]["drop"] == pytest.approx(
         told["before"]["value"] - told["after"]["value"]

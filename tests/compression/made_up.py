@@ -12,8 +12,10 @@ import tiny
 from effnet.card import Card
 from effnet.compression.building import FILES, Built, Order, Tools
 from effnet.compression.candidates import Candidate
+from effnet.compression.compress import compress
 from effnet.compression.gate import Whole
 from effnet.compression.judge import Judgement, judged
+from effnet.compression.outcome import Compression
 from effnet.data.defaults import default_preprocessing
 from effnet.data.sources import DataSet
 from effnet.data.splits import ArraySplit
@@ -26,6 +28,7 @@ CARD = Card(
     tiny.SPEC, "classify", tiny.CLASSES, default_preprocessing(tiny.SPEC, tiny.SIDE, crop=1.0)
 )
 NET = fresh(tiny.SPEC, 0).eval()
+CHEAP = {"runtimes": ["openvino", "onnxruntime"]}
 HERE = Machine(processor="Abacus", cores=2, system="wood", versions={})
 
 CAME_IN = Candidate(
@@ -70,6 +73,7 @@ class MadeUp:
     blurred: int = 0
     asked: list[str] = field(default_factory=list)
     distilled: list[str] = field(default_factory=list)
+    settings: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def tools(self) -> Tools:
@@ -125,9 +129,19 @@ class MadeUp:
         self, name: str, teacher: Whole, its: DataSet, folder: Path, settings: Mapping[str, Any]
     ) -> Whole:
         self.distilled.append(name)
+        self.settings.append(settings)
         assert teacher.card.spec == tiny.SPEC
         return Whole(teacher.net, replace(CARD, training={"distilled": name, **settings}))
 
 
 def _key(candidate: Candidate) -> tuple[str, str]:
     return candidate.runtime, candidate.precision
+
+
+def compressed(out: Path, made_up: MadeUp, **options: Any) -> Compression:
+    options = {"data": data(), "out": out, **CHEAP, **options}
+    return compress(NET, CARD, tools=made_up.tools, **options)
+
+
+def won(found: Compression) -> Candidate | None:
+    return found.winner and found.winner.candidate

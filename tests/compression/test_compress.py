@@ -1,7 +1,7 @@
-"""What is tried, what wins, and that a break costs nothing."""
+"""What is tried, what wins, and what fails."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compression.made_up import CARD, NET, USUAL, Figure, MadeUp, data
+from compression.made_up import NET, USUAL, Figure, MadeUp, compressed, data, won
 from effnet.compression.candidates import PRECISIONS, RUNTIMES, Candidate, candidates
-from effnet.compression.compress import compress
 from effnet.compression.outcome import REPORT, Compression
 from effnet.compression.records import Demands, Figures, Record, winner
 from effnet.errors import DataError, NothingBetter, ResourceError, UsageError
 from effnet.measure.limits import Limit
 from effnet.measure.records import Timing
-
-CHEAP = {"runtimes": ["openvino", "onnxruntime"]}
-
-
-def compressed(out: Path, made_up: MadeUp, **options: Any) -> Compression:
-    options = {"data": data(), "out": out, **CHEAP, **options}
-    return compress(NET, CARD, tools=made_up.tools, **options)
-
-
-def won(found: Compression) -> Candidate | None:
-    return found.winner and found.winner.candidate
 
 
 def tried(found: Compression) -> dict[tuple[str, str, int], Record]:
@@ -248,8 +236,11 @@ def test_other_resolutions_and_relatives_are_tried(tmp_path: Path) -> None:
         resolutions=[8],
         smaller=["lite0"],
         distilling={"epochs": 3},
+        threads=1,
+        workers=2,
     )
     assert made_up.distilled == ["lite0"]
+    assert made_up.settings == [{"threads": 1, "workers": 2, "epochs": 3}]
     networks = [(one.candidate.network, one.candidate.resolution) for one in found.records]
     assert networks == [("tiny", 16), ("tiny", 16), ("tiny", 8), ("lite0", 16), ("lite0", 8)]
     assert str(won(found)) == "lite0 on openvino in float32 at 8 px"
@@ -268,17 +259,43 @@ def test_a_failure_is_a_row_with_its_reason(tmp_path: Path) -> None:
     found = compressed(tmp_path / "out", MadeUp(fails=fails), tell=told.append)
     problems = {key[:2]: one.problem for key, one in tried(found).items() if not one.figures}
     assert problems == {
-        ("openvino", "bfloat16"): "RuntimeError: Operation Foo is unknown",
+        ("openvino", "bfloat16"): "Operation Foo is unknown",
         ("openvino", "float32"): "openvino is needed to write files.",
         ("onnxruntime", "int8"): "No way loses less than 2 points.",
     }
     best = won(found)
     assert best is not None
     assert best.runtime == "onnxruntime"
-    numbered = [line for line in told if " of 6  " in line]
-    assert [line.split()[0] for line in numbered] == list("123456")
-    assert "Operation Foo" in numbered[3]
-    assert "    convolutions only" in told
+    begun = [place for place, line in enumerate(told) if " of 6: " in line]
+    assert [told[place].split()[0] for place in begun] == list("123456")
+    assert told[begun[3] :][:2] == [
+        "4 of 6: tiny on openvino in bfloat16 at 16 px ...",
+        "    Operation Foo is unknown",
+    ]
+    assert told[begun[4] + 1] == "    convolutions only"
+
+
+EVERY: dict[tuple[str, str], BaseException] = {
+    key: ResourceError(f"{key[0]} is needed.") for key in USUAL if key[0] != "torch"
+}
+
+
+@pytest.mark.parametrize("last", [None, NothingBetter("No way loses less.")])
+def test_where_no_candidate_could_be_tried_that_is_said(
+    last: NothingBetter | None, tmp_path: Path
+) -> None:
+    fails = EVERY if last is None else {**EVERY, ("openvino", "int8"): last}
+    with pytest.raises(ResourceError, match=r"None of 5 .*float32.*: openvino is needed"):
+        compressed(tmp_path / "out", MadeUp(fails=fails))
+    found = compressed(tmp_path / "out", second := MadeUp())
+    assert won(found) is not None
+    assert f"{found.records[0].candidate}" not in second.asked  # as that was done
+
+
+def test_ladders_that_are_climbed_in_vain_are_no_failure(tmp_path: Path) -> None:
+    fails: dict[tuple[str, str], BaseException] = {("openvino", "int8"): NothingBetter("Too much.")}
+    options: dict[str, Any] = {"runtimes": ["openvino"], "precisions": ["int8"]}
+    assert won(compressed(tmp_path / "out", MadeUp(fails=fails), **options)) is None
 
 
 def test_what_came_in_must_not_fail(tmp_path: Path) -> None:
@@ -299,114 +316,3 @@ def test_what_cannot_keep_a_limit_is_not_built(tmp_path: Path) -> None:
     told = "left out: in float32 it loses 25.00 points already"
     assert hopeless == {("onnxruntime", "int8", 8): told}
     assert len(made_up.asked) == 4
-
-
-# Breaks.
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("after", [("openvino", "bfloat16"), ("onnxruntime", "int8")])
-def test_a_broken_run_goes_on_without_measuring_again(
-    after: tuple[str, str], tmp_path: Path
-) -> None:
-    whole = compressed(tmp_path / "whole", one := MadeUp())
-    with pytest.raises(Killed):
-        compressed(tmp_path / "out", first := MadeUp(fails={after: Killed()}))
-    assert not (tmp_path / "out").exists()
-    rest = compressed(tmp_path / "out", second := MadeUp())
-    assert first.asked[:-1] + second.asked == one.asked
-    assert [plain(each) for each in rest.records] == [plain(each) for each in whole.records]
-    assert won(rest) == won(whole)
-    assert {path.name for path in tmp_path.iterdir()} == {"whole", "out"}
-
-
-def plain(record: Record) -> Record:
-    return replace(record, seconds=0.0)
-
-
-def test_a_folder_that_stays_serves_other_limits(tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    compressed(tmp_path / "a", first := MadeUp(), work=work)
-    compressed(tmp_path / "b", second := MadeUp(), work=work, limits="latency=10ms")
-    assert len(first.asked) == 6
-    assert second.asked == []
-    compressed(tmp_path / "c", third := MadeUp(), work=work, max_drop=0.06)
-    assert third.asked == [name for name in first.asked if "int8" in name]
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"threads": 1},
-        {"card": replace(CARD, figures={"accuracy": 1})},
-        {"data": data(val=data().train)},
-    ],
-)
-def test_of_another_subject_nothing_is_taken_over(changed: dict[str, Any], tmp_path: Path) -> None:
-    options: dict[str, Any] = {"threads": 2, "work": tmp_path / "work", "card": CARD, **CHEAP}
-
-    def run(name: str, **others: Any) -> list[str]:
-        made_up, given = MadeUp(), {"data": data(), **options, **others}
-        compress(NET, out=tmp_path / name, tools=made_up.tools, **given)
-        return made_up.asked
-
-    assert len(run("a")) == 6
-    assert len(run("b", **changed)) == 6
-
-
-def spoil(file: Path) -> None:
-    file.write_text(file.read_text()[:-20])
-
-
-@pytest.mark.parametrize("damage", [spoil, Path.unlink])
-def test_what_is_damaged_is_made_anew(damage: Callable[[Path], None], tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    compressed(tmp_path / "a", MadeUp(), work=work)
-    (record,) = work.glob("records/*openvino-float32*")
-    (files,) = work.glob("files/*onnxruntime-float32*")
-    (files / "model.onnx").unlink()
-    damage(record)
-    (work / "outputs.npz").write_bytes(b"")
-    compressed(tmp_path / "b", second := MadeUp(), work=work)
-    assert second.asked == [
-        "tiny on openvino in float32 at 16 px",
-        "tiny on onnxruntime in float32 at 16 px",
-    ]
-
-
-def test_two_do_not_share_a_folder(tmp_path: Path) -> None:
-    made_up = MadeUp()
-    other: list[BaseException] = []
-
-    def meanwhile(line: str) -> None:
-        if not other:
-            with pytest.raises(UsageError, match="Another process") as caught:
-                compressed(tmp_path / "out", MadeUp())
-            other.append(caught.value)
-
-    compressed(tmp_path / "out", made_up, tell=meanwhile)
-    assert other
-
-
-# Where it is written.
-
-
-def test_the_folder_must_be_free(tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    for name in ("full", "full/file"):
-        with pytest.raises(UsageError, match="not an empty folder"):
-            compressed(tmp_path / name, MadeUp())
-    (tmp_path / "empty").mkdir()
-    assert compressed(tmp_path / "empty", MadeUp()).file == tmp_path / "empty" / "model.xml"
-
-
-def test_where_nothing_can_be_written_is_said_first(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    made_up = MadeUp()
-    with pytest.raises(ResourceError, match="Cannot make"):
-        compressed(tmp_path / "file" / "out", made_up)
-    assert not made_up.asked

@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from compression.made_up import CARD, NET, MadeUp, data
+from compression.made_up import CARD, NET, USUAL, MadeUp, data
+from compression.made_up import Figure as Taken
 from effnet.compression.compress import compress
 from effnet.compression.outcome import Compression
 from effnet.compression.picture import COLOURS, FADED, compression_picture, draw, frontier
@@ -48,14 +49,14 @@ def test_the_frontier_is_what_nothing_betters(found: list[tuple[int, int]]) -> N
     assert [(each.latency.median, each.value) for each in best] == sorted(expected)
 
 
-def found(folder: Path, **options: Any) -> Compression:
+def found(folder: Path, made_up: MadeUp | None = None, **options: Any) -> Compression:
     settings: dict[str, Any] = {
         "runtimes": ["openvino", "onnxruntime"],
         "limits": "latency=10ms",
         "out": folder / "out",
         **options,
     }
-    return compress(NET, CARD, data(), tools=MadeUp().tools, **settings)
+    return compress(NET, CARD, data(), tools=(made_up or MadeUp()).tools, **settings)
 
 
 def dots(figure: Figure) -> dict[tuple[float, float], PathCollection]:
@@ -112,6 +113,13 @@ def test_without_a_winner_it_is_said(tmp_path: Path) -> None:
     its = found(tmp_path, limits="latency=1us")
     title = draw(its).axes[0].get_title()
     assert "nothing is better" in title
+
+
+def test_a_smaller_one_that_is_slower_is_not_called_quicker(tmp_path: Path) -> None:
+    assert "4.0 times quicker" in draw(found(tmp_path / "a")).axes[0].get_title()
+    slow = MadeUp({**USUAL, ("onnxruntime", "int8"): Taken(0.018, 5_000_000, 11)})
+    title = draw(found(tmp_path / "b", slow, limits="size=6MB")).axes[0].get_title()
+    assert "1.5 times slower, a file of 5 MB instead of 20 MB" in title
 
 
 def test_it_is_a_png_file_or_an_error(tmp_path: Path) -> None:

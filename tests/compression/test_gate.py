@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +21,16 @@ from effnet.compression.gate import (
     take_statistics,
 )
 from effnet.data.defaults import default_preprocessing
-from effnet.data.sources import DataSet, open_data
-from effnet.errors import DataError, NothingBetter, UsageError
+from effnet.data.sources import DataSet, open_data, source_name
+from effnet.errors import (
+    DataError,
+    DivergedError,
+    EffnetError,
+    Interrupted,
+    NothingBetter,
+    Preempted,
+    UsageError,
+)
 from effnet.nets.network import EfficientNet, fresh
 
 CARD = Card(
@@ -138,16 +147,52 @@ def test_a_training_mends_what_statistics_do_not(whole: Whole, data: DataSet) ->
 
 def test_nothing_is_better(whole: Whole, data: DataSet) -> None:
     gate = Gate(data=data, recipe=RECIPE.with_(epochs=1, lr=1e-7))
-    with pytest.raises(NothingBetter, match=r"within 1\.00% of 1\.0000.*Nothing was written"):
+    with pytest.raises(NothingBetter, match=r"of 1\.0000 within 1\.00 points.*Nothing was written"):
         first_good(whole, (CLASSES,), gate)
 
 
-def test_what_judges_must_fit(whole: Whole, data: DataSet, tmp_path: object) -> None:
+def test_what_judges_must_fit(whole: Whole, data: DataSet, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no validation pictures"):
         first_good(whole, (NOTHING,), Gate(data=replace(data, val=None), recipe=RECIPE))
-    folder = tiny.folder(tmp_path)  # type: ignore[arg-type]
+    folder = tiny.folder(tmp_path)
     assert open_for(CARD, folder).classes == tiny.CLASSES
+    own = replace(CARD, training={"data": source_name(folder), "recipe": {"val_share": 0.0}})
+    assert len(open_for(own, folder).val or ()) == 12
     (folder / "train" / "blue").rename(folder / "train" / "cyan")
     (folder / "val" / "blue").rename(folder / "val" / "cyan")
     with pytest.raises(UsageError, match="Only in the model: blue; only in the data: cyan"):
         open_for(CARD, folder)
+
+
+def test_pictures_that_a_network_has_learnt_from_do_not_judge_it(tmp_path: Path) -> None:
+    folder = tiny.folder(tmp_path / "photos") / "train"
+
+    def opened(data: Path, **recipe: float) -> DataSet:
+        return open_for(
+            replace(CARD, training={"data": source_name(data), "recipe": recipe}), folder
+        )
+
+    with pytest.raises(DataError, match="trained on all others: add a val folder"):
+        opened(folder, val_share=0.0)
+    held_out = opened(folder, val_share=0.25, seed=3).val
+    assert held_out is not None
+    expected = open_data(folder, val_share=0.25, seed=3).val
+    assert expected is not None
+    assert [*map(held_out.name, range(len(held_out)))] == [
+        *map(expected.name, range(len(expected)))
+    ]
+    assert len(opened(tmp_path / "others", val_share=0.0).val or ()) == 3  # one of each class
+
+
+@pytest.mark.parametrize(
+    "error", [Interrupted("resume run"), Preempted("resume run"), DivergedError("in run")]
+)
+def test_what_is_said_of_a_training_that_is_not_kept(
+    whole: Whole, data: DataSet, monkeypatch: pytest.MonkeyPatch, error: EffnetError
+) -> None:
+    def stopped(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr("effnet.compression.gate.train", stopped)
+    with pytest.raises(type(error), match=r"^(?!.*run).*Nothing was written"):
+        first_good(whole, (CLASSES,), Gate(data=data, recipe=RECIPE))

@@ -1,5 +1,6 @@
 """How good answers are, and what a change has cost."""
 
+import copy
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
@@ -16,11 +17,12 @@ from sklearn.metrics import accuracy_score, r2_score
 import tiny
 from effnet.card import Card
 from effnet.compression import judge as judging
-from effnet.compression.judge import Judgement, drop, judge, judged, paired
+from effnet.compression.judge import Judgement, drop, judge, judge_net, judged, paired
 from effnet.data.decode import UnreadablePicture
 from effnet.data.defaults import default_preprocessing
 from effnet.data.splits import ArraySplit
 from effnet.errors import DataError
+from effnet.nets.network import fresh
 
 CARD = Card(
     tiny.SPEC, "classify", tiny.CLASSES, default_preprocessing(tiny.SPEC, tiny.SIDE, crop=1.0)
@@ -63,6 +65,18 @@ def test_pictures_are_answered_in_batches_and_counted() -> None:
         assert accuracy_score(given, found.outputs.argmax(1)) == found.value
         exact = binomtest(round(40 * expected), 40).proportion_ci(method="wilson")
         assert found.interval == pytest.approx((exact.low, exact.high))
+
+
+def test_a_network_is_judged_by_its_own_answers_in_its_own_mode() -> None:
+    net = fresh(tiny.SPEC, 0).train()
+    state = copy.deepcopy(net.state_dict())
+    found = judge_net(net, CARD, ArraySplit(*tiny.arrays(20)), batch=8)
+    assert net.training
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    pixels = torch.from_numpy(tiny.arrays(20)[0]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = net.eval()(CARD.preprocessing.normalised(pixels))
+    torch.testing.assert_close(found.outputs, expected)
 
 
 def test_what_cannot_be_read_is_left_out() -> None:

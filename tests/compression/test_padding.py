@@ -116,6 +116,8 @@ def test_of_an_even_side_a_layer_of_stride_2_sees_the_picture_moved(side: int, k
         ("b0", 225, (), 225),
         ("b3", 300, (300, 150, 38), 289),
         ("b2", 260, (260, 130), 257),
+        ("b0", 8, (8, 4, 2), 33),  # at 1 px nothing is left to see
+        ("b0", 16, (16, 8, 4, 2), 33),
         # Google's EdgeTPU networks have symmetric padding in two stages; they do not count.
         ("edge-s", 224, (224, 28, 14), 225),
     ],

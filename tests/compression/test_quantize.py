@@ -18,6 +18,7 @@ from PIL import Image
 
 import tiny
 from effnet.card import Card
+from effnet.compression.judge import judged
 from effnet.compression.quantize import quantize as ladder
 from effnet.compression.quantize.aware import fine_tuned, folded, rounded
 from effnet.compression.quantize.calibration import Calibration, balanced, choose_pictures
@@ -146,12 +147,20 @@ class TestTheLadder:
                 if tensor.name.endswith("classifier.weight"):
                     tensor.CopyFrom(from_array(-to_array(tensor), tensor.name))
             save(graph, out)
+            carried.write(out, CARD, Form(precision="int8"))
 
         def broken(subject: Subject, out: Path) -> None:
             raise RuntimeError("an operator\nthat nobody knows")
 
-        rungs = {"all wrong": wrongly, "broken": broken, "right": well, "later": well}
-        monkeypatch.setitem(ladder.BACKENDS, "onnxruntime", Backend(".onnx", rungs))
+        def refused(subject: Subject, out: Path) -> None:
+            out.write_bytes(right.read_bytes()[:-99])
+
+        def no_room(subject: Subject, out: Path) -> None:
+            raise OSError(28, "No space left on device")
+
+        rungs = {"all wrong": wrongly, "broken": broken, "refused": refused, "right": well}
+        extra = {"no room": no_room}
+        monkeypatch.setitem(ladder.BACKENDS, "onnxruntime", Backend(".onnx", rungs, extra))
 
     @pytest.fixture
     def told(self) -> list[str]:
@@ -184,7 +193,8 @@ class TestTheLadder:
         assert [file.name for file in made.file.parent.iterdir()] == ["q.onnx"]
         assert told[0].startswith("float32: accuracy 1.0000 on 48")
         assert told[2] == "broken: cannot be done: an operator"
-        assert told[3].startswith("right: accuracy 1.0000, 0.00 points lower")
+        assert told[3].startswith("refused: cannot be done: ")
+        assert told[4].startswith("right: accuracy 1.0000, lost 0.00 points")
 
     def test_where_none_holds_nothing_is_written(
         self, net: EfficientNet, tmp_path: Path, told: list[str]
@@ -196,7 +206,27 @@ class TestTheLadder:
 
     def test_where_none_works(self, net: EfficientNet, tmp_path: Path, told: list[str]) -> None:
         with pytest.raises(NothingBetter, match="None of the ways"):
-            self.run(net, tmp_path / "q.onnx", told, rungs=["broken"])
+            self.run(net, tmp_path / "q.onnx", told, rungs=["broken", "refused"])
+
+    def test_a_full_disk_is_told_as_what_it_is(
+        self, net: EfficientNet, tmp_path: Path, told: list[str]
+    ) -> None:
+        with pytest.raises(ResourceError, match=r"Cannot write .*q.onnx: No space left"):
+            self.run(net, tmp_path / "q.onnx", told, rungs=["no room", "right"])
+        assert not [*tmp_path.iterdir()]
+
+    def test_the_drop_is_from_what_is_given(
+        self, net: EfficientNet, tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        labels = torch.from_numpy(predicted(net))
+        answers = torch.eye(3)[labels]
+        answers[:12] = answers[:12].roll(1, 1)
+        before = judged(CARD, answers, labels)
+        assert before.value == 0.75
+        monkeypatch.delattr(ladder, "judge_net")
+        made = self.run(net, tmp_path / "q.onnx", told, before=before, rungs=["right"])
+        assert made.before is before
+        assert made.rungs[0].drop == -0.25
 
     def test_a_target_that_cannot_be_written_is_told_before_the_work(
         self, net: EfficientNet, tmp_path: Path, told: list[str]
@@ -204,7 +234,16 @@ class TestTheLadder:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(ResourceError, match="Cannot write"):
             self.run(net, tmp_path / "file" / "q.onnx", told)
-        assert len(told) == 1
+        assert not told
+
+    def test_a_folder_with_other_things_is_not_replaced(
+        self, net: EfficientNet, tmp_path: Path
+    ) -> None:
+        (tmp_path / "photo.png").touch()
+        with pytest.raises(UsageError, match="holds other things"):
+            quantize(
+                net, CARD, tmp_path, runtime="openvino", calibration=split(), validation=split()
+            )
 
     @pytest.mark.parametrize(
         ("change", "words"),

@@ -1,6 +1,7 @@
 """What exported files carry, as their own libraries see it; and files that carry nothing."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
@@ -18,6 +19,7 @@ from deployment.graphs import card, onnx_file, tflite_file
 from effnet.deployment import carried
 from effnet.deployment.form import Form
 from effnet.errors import ModelFileError, ResourceError
+from effnet.files import files_in
 from tiny import SIDE
 
 CARD = card(classes=("bläu", 'green <"&\n>', "\N{SNOWMAN}\0"))
@@ -91,7 +93,101 @@ def test_what_is_carried_can_be_replaced_and_is_seen_by_the_formats_own_library(
     carried.write(path, card(), Form())
     carried.write(path, CARD, FORM)
     assert carried.read(path) == (CARD, FORM)
-    assert said(path) == {"effnet": CARD.to_json(), "effnet_form": FORM.to_json()}
+    found = said(path)
+    assert re.fullmatch("[0-9a-f]{64}", found.pop("effnet_digest"))
+    assert found == {"effnet": CARD.to_json(), "effnet_form": FORM.to_json()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_changed_document_is_noticed(name: str, tmp_path: Path) -> None:
+    path = FORMATS[name][0](tmp_path / name)
+    carried.write(path, CARD, FORM)
+    file = carried.graph_file(path)
+    renamed = {
+        key: text.replace("bl\\u00e4u", "gr\\u00fcn") for key, text in documents(file).items()
+    }
+    assert renamed != documents(file)
+    carried.CARRIERS[file.suffix].write(file, renamed, tmp_path / "edited")
+    (tmp_path / "edited").replace(file)
+    with pytest.raises(ModelFileError, match=r"changed after it was exported.*Export the model"):
+        carried.read(path)
+    carried.write(path, CARD, FORM)
+    assert carried.read(path) == (CARD, FORM)
+
+
+def documents(file: Path) -> Mapping[str, str]:
+    return carried.CARRIERS[file.suffix].read(file)
+
+
+def other_axes_in_onnx(path: Path) -> None:
+    model = onnx.load(path)
+    axes = model.graph.initializer[0]
+    axes.CopyFrom(onnx.numpy_helper.from_array(np.array([3, 2]), axes.name))
+    onnx.save(model, path)
+
+
+def other_axes_in_openvino(path: Path) -> None:
+    weights = path / "model.bin"
+    weights.write_bytes(weights.read_bytes()[::-1])
+
+
+def other_layer_in_openvino(path: Path) -> None:
+    file = path / "model.xml"
+    file.write_text(file.read_text().replace('keep_dims="false"', 'keep_dims="true"'))
+
+
+def other_axes_in_litert(path: Path) -> None:
+    axes = np.array([1, 2], np.int32)
+    path.write_bytes(path.read_bytes().replace(axes.tobytes(), axes[::-1].tobytes()))
+
+
+def other_member_in_pt2(path: Path) -> None:
+    with ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, b"lost" if content == b"kept" else content)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("means.onnx", other_axes_in_onnx),
+        ("means", other_axes_in_openvino),
+        ("means", other_layer_in_openvino),
+        ("means.tflite", other_axes_in_litert),
+        ("means.pt2", other_member_in_pt2),
+    ],
+)
+def test_a_changed_graph_is_noticed(
+    name: str, change: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = FORMATS[name][0](tmp_path / name)
+    carried.write(path, CARD, FORM)
+    before = [file.read_bytes() for file in files_in(path)]
+    change(path)
+    assert [file.read_bytes() for file in files_in(path)] != before
+    with pytest.raises(ModelFileError, match="changed after it was exported"):
+        carried.read(path)
+
+
+def test_without_its_weights(tmp_path: Path) -> None:
+    path = openvino_folder(tmp_path / "means")
+    carried.write(path, CARD, FORM)
+    (path / "model.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"lacks its weights.*model\.bin"):
+        carried.read(path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = onnx_file(tmp_path / "means.onnx")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root, who runs some tests, may read everything
+    with pytest.raises(ModelFileError, match=r"Cannot read .*means\.onnx: Permission denied\."):
+        carried.read(path)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -333,7 +333,13 @@ def test_a_writer_that_fails_leaves_nothing(
         ("b.tflite", {"to": "litert", "precision": "float16"}, UsageError, "in float32, not in"),
         ("there.onnx", {"to": "onnx"}, ResourceError, "it is there and is a folder"),
         ("file", {"to": "openvino"}, ResourceError, "it is there and is no folder"),
-        ("full", {"to": "openvino"}, UsageError, r"has other things in it \(thesis.txt\)"),
+        ("full", {"to": "openvino"}, UsageError, r"holds other things \(thesis.txt\)"),
+        (
+            "built",
+            {"to": "tensorrt-engine-script"},
+            UsageError,
+            r"holds other things \(model\.engine",
+        ),
         ("file/net", {"to": "openvino"}, ResourceError, "Cannot write .*file/net"),
     ],
 )
@@ -349,6 +355,9 @@ def test_what_cannot_be_is_told_before_work_begins(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     (tmp_path / "full" / "model.xml").write_text("")
+    (tmp_path / "built").mkdir()
+    for name in ("model.onnx", "build_engine.py", "model.engine"):
+        (tmp_path / "built" / name).touch()
     (tmp_path / "file").write_text("")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(exporting, "_written", lambda *_: pytest.fail("it began"))

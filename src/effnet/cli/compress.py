@@ -1,8 +1,9 @@
 """`effnet compress`: the quickest or smallest way to run a model here that keeps its accuracy."""
 
 import shlex
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +11,14 @@ from effnet.cli.output import AsJson, Convention, ModelPlace, print_json
 from effnet.cli.reading import numbers, share, words
 from effnet.compression.candidates import PRECISIONS, RUNTIMES, USUAL
 from effnet.errors import NothingBetter, UsageError
+from effnet.files import require_writable
 from effnet.measure.limits import QUANTITIES, parse_limits
+from effnet.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from effnet.compression.outcome import Compression
+
+EPOCHS = RECIPES["distil"].epochs
 
 
 def _limit(quantity: str, of: str) -> Any:
@@ -48,7 +56,8 @@ def command(
         typer.Option(help="Variants to distil the model into, each a training: lite0,b0."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Of those trainings. [the recipe's]", min=1)
+        int | None,
+        typer.Option(help=f"Of those trainings. [{EPOCHS}, the recipe distil's]", min=1),
     ] = None,
     out: Annotated[
         Path | None,
@@ -69,7 +78,10 @@ def command(
     threads: Annotated[
         int, typer.Option(help="That candidates run with; 0: one for each core.", min=0)
     ] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that load pictures.", min=0)] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(help="Processes that load pictures; 0: only trainings have some.", min=0),
+    ] = 0,
     convention: Convention = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,10 +97,10 @@ def command(
     sides = numbers(resolutions)
     if epochs is not None and smaller is None:
         raise UsageError("--epochs is of the trainings that --smaller asks for.")
-    from effnet.cli.compress_report import told
+    if plot is not None:
+        require_writable(plot)
     from effnet.compression.compress import compress
     from effnet.compression.gate import open_for
-    from effnet.compression.picture import compression_picture
     from effnet.pretrained import open_weights
 
     found = open_weights(model, convention=convention)
@@ -109,15 +121,23 @@ def command(
         workers=workers,
         work=work,
         tell=lambda line: typer.echo(line, err=True),
+        show=partial(_show, plot=plot, as_json=as_json),
     )
+    if result.file is None:
+        raise NothingBetter(" ".join(result.reasons) + " Nothing was written.")
+    if not as_json:
+        typer.echo(f"Next: {shlex.join(['effnet', 'predict', str(result.file), 'PICTURES'])}")
+
+
+def _show(result: "Compression", *, plot: Path | None, as_json: bool) -> None:
+    from effnet.cli.compress_report import told
+
     if as_json:
         print_json({**result.to_dict(), "picture": plot and str(plot)})
     else:
         typer.echo(told(result))
     if plot is not None:
+        from effnet.compression.picture import compression_picture
+
         compression_picture(result, plot)
         typer.echo(f"Picture: {plot}", err=as_json)
-    if result.file is None:
-        raise NothingBetter(" ".join(result.reasons) + " Nothing was written.")
-    if not as_json:
-        typer.echo(f"Next: {shlex.join(['effnet', 'predict', str(result.file), 'PICTURES'])}")

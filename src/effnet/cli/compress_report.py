@@ -37,7 +37,7 @@ def _lines(found: "Compression") -> Iterator[str]:
     yield (
         f"\n%: {found.figure} on {found.pictures} validation pictures; lost: points, from the same "
         f"pictures; ms: of one picture on {found.machine}, {found.setting.threads} threads; "
-        "pictures/s: in large batches"
+        "pictures/s: in large batches, where the file takes them"
     )
     for record in found.records:
         figures = record.figures

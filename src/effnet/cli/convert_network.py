@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from effnet.cli.output import print_json, table
-from effnet.errors import ResourceError, UsageError
+from effnet.errors import ModelFileError, UsageError
+from effnet.files import require_writable
 
 if TYPE_CHECKING:
     from effnet.compression.gate import Gate, Kept, Whole
@@ -133,7 +133,7 @@ def _opened(wish: Wish) -> "Whole":
 def _gate(wish: Wish, whole: "Whole") -> "Gate":
     from effnet.compression.gate import MENDING, Gate, open_for
 
-    _require_writable(wish.out)
+    require_writable(wish.out)
     recipe = MENDING.with_(
         epochs=wish.epochs or MENDING.epochs, device=wish.device, workers=wish.workers
     )
@@ -145,24 +145,16 @@ def _gate(wish: Wish, whole: "Whole") -> "Gate":
     )
 
 
-def _require_writable(out: Path) -> None:
-    """Raise ResourceError before the work, if a file cannot be made where it is to be."""
-    try:
-        if out.is_dir():
-            raise IsADirectoryError("it is there and is a folder")
-        place = next(place for place in out.resolve().parents if place.exists())
-        with TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise ResourceError(f"Cannot write {out}: {error.strerror or error}.") from error
-
-
 def _require_same(whole: "Whole", converted: "Whole", side: int) -> None:
     from effnet.compression.padding import difference
 
     far = difference(whole.net, converted.net, side)
     if not far <= TOLERANCE:
-        raise AssertionError(f"networks that should be the same differ by {far:g}")
+        raise ModelFileError(
+            "The network that should be the same answers otherwise: on noise outputs differ by "
+            f"{far:.2g} of the largest, more than {TOLERANCE:g}. Nothing was written. Its weights "
+            "may hold numbers that are not finite, or too large."
+        )
 
 
 def _write(wish: Wish, before: "Whole", after: "Whole", what: str, kept: "Kept | None") -> None:
@@ -201,13 +193,13 @@ def _setting(whole: "Whole", runtime: str) -> Any:
 
 def _ways_told(kept: "Kept") -> str:
     before = kept.before
-    header = ("way", "pixels", before.figure, "lost", "from", "to", "seconds")
+    header = ("way", "pixels", before.figure, "points lost", "from", "to", "seconds")
     rows = [
         (
             tried.name,
             str(tried.resolution),
             f"{tried.value:.4f}",
-            *(f"{100 * share:.2f}%" for share in (tried.drop, *tried.interval)),
+            *(f"{100 * share:.2f}" for share in (tried.drop, *tried.drop_interval)),
             f"{tried.seconds:.0f}",
         )
         for tried in kept.tried

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from effnet.cli.fit import fit, with_settings
-from effnet.cli.output import AsJson, Weights
+from effnet.cli.output import AsJson, Convention, Weights
 
 RECIPE = "distil"
 
@@ -14,7 +14,11 @@ RECIPE = "distil"
 def _distil(
     data: Annotated[str, typer.Argument(help="A folder, a CSV file, or the name of a data set.")],
     teacher: Annotated[
-        str, typer.Option(help="A model file or a run folder, of the classes of DATA.")
+        str,
+        typer.Option(
+            help="Of the classes of DATA: a model file, a run folder, hf://user/name, or a "
+            "published set: b3:noisy-student."
+        ),
     ],
     student: Annotated[
         str | None, typer.Option(help="Its variant, as --variant of `effnet fit`.")
@@ -33,14 +37,18 @@ def _distil(
     retries: Annotated[
         int, typer.Option(min=0, help="Go on so many times after a process has died.")
     ] = 0,
+    convention: Convention = None,
     as_json: AsJson = False,
     **settings: Any,
 ) -> None:
     """Train a student on DATA to answer as TEACHER does, evaluate it, and leave a run folder.
 
     Both see the very same crops and mixtures. It is `effnet fit --recipe distil --distil TEACHER`,
-    and goes on with `effnet fit --resume RUN`.
+    and goes on with `effnet fit --resume RUN`. A TEACHER that is no model file is kept as one in
+    effnet's cache.
     """
+    from effnet.compression.teacher import teacher_file
+
     fit(
         data,
         variant=student,
@@ -52,7 +60,7 @@ def _distil(
         devices=devices,
         retries=retries,
         as_json=as_json,
-        distil=teacher,
+        distil=str(teacher_file(teacher, data, convention=convention)),
         **settings,
     )
 

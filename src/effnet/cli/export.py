@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from effnet.deployment.export.check import ExportCheck
 
 MOST_CLASSES_SHOWN = 10
+MADE = "made pictures: give --data for real ones"
 
 PRECISIONS = dict.fromkeys(word for target in TARGETS.values() for word in target.precisions)
 
@@ -28,7 +29,10 @@ def command(
     to: Annotated[str, typer.Option("--to", help=f"The kind: {', '.join(TARGETS)}.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder of real pictures to compare on; else some are made."),
+        typer.Option(
+            help="A folder of real pictures to compare on. [the one MODEL was trained on, if it is "
+            "here; else some are made]"
+        ),
     ] = None,
     embed_preprocessing: Annotated[
         bool,
@@ -58,12 +62,12 @@ def command(
 
     # Keras's file is the same whatever backend writes it, and torch is loaded already.
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    from effnet.deployment.export.check import real_pictures
+    from effnet.deployment.export.check import pictures_for
     from effnet.deployment.export.export import export
     from effnet.pretrained import open_weights
 
     found = open_weights(model, convention=convention)
-    use = found.card.preprocessing
+    pictures, folder = pictures_for(found.card, data)
     check = export(
         found.net,
         found.card,
@@ -71,12 +75,12 @@ def command(
         to=to,
         pixels=embed_preprocessing,
         precision=precision,
-        pictures=None if data is None else real_pictures(data, use),
+        pictures=pictures,
         tolerance=tolerance,
         tell=lambda words: typer.echo(f"{words} ...", err=True),
     )
     if as_json:
-        print_json(check.to_dict())
+        print_json({**check.to_dict(), "data": None if folder is None else str(folder)})
         return
     lines = {
         "file": f"{check.file}, {check.size / 1e6:.2f} MB in {check.precision}",
@@ -84,6 +88,7 @@ def command(
         "answers": _names(found.card.classes),
         **{name.replace("_", " "): str(value) for name, value in check.details.items()},
         "compared": _figures(check),
+        **({} if check.runtime is None else {"compared on": str(folder or MADE)}),
         **({"note": check.note} if check.note else {}),
     }
     width = max(map(len, lines))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from effnet.cli.fit import chosen_recipe, with_settings
-from effnet.cli.output import AsJson, ModelPlace, print_json, table
+from effnet.cli.output import AsJson, Convention, ModelPlace, print_json, table
 from effnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def _prune(
         bool, typer.Option("--train/--no-train", help="Whether it is trained again.")
     ] = True,
     recipe: Annotated[str, typer.Option(help="How it is trained; see `effnet fit`.")] = RECIPE,
+    convention: Convention = None,
     as_json: AsJson = False,
     **settings: Any,
 ) -> None:
@@ -37,9 +38,11 @@ def _prune(
 
     Whole channels go, by eights, where the loss needs them least for what they cost. The result is
     a model like any other. To learn from the whole model's answers, too: --distil MODEL.
+
+    Of DATA without validation pictures those are held out that MODEL's own training held out:
+    --val-share and --seed are that training's, not the recipe's, unless given here.
     """
-    from effnet.compression.prune_run import prune_and_train
-    from effnet.data.sources import open_data
+    from effnet.compression.prune_run import open_to_prune, prune_and_train, split_settings
     from effnet.pretrained import open_weights
     from effnet.training.progress import ConsoleReporter
     from effnet.training.run import RunFolder
@@ -47,12 +50,12 @@ def _prune(
     given = {name: value for name, value in settings.items() if value is not None}
     if given.get("batch") == "auto":
         raise UsageError("--batch auto belongs to effnet fit; give a number of pictures.")
-    chosen = chosen_recipe(recipe)[0].with_(**given)
-    found = open_weights(model)
+    found = open_weights(model, convention=convention)
+    chosen = chosen_recipe(recipe)[0].with_(**{**split_settings(found.card), **given})
     report = prune_and_train(
         found.net,
         found.card,
-        open_data(data, val_share=chosen.val_share, seed=chosen.seed, task=found.card.task),
+        open_to_prune(found.card, data, chosen),
         RunFolder(out),
         ConsoleReporter(chosen.epochs, chosen.batch),
         to=to,
@@ -82,4 +85,6 @@ def _told(report: "Report", name: str) -> str:
     return f"{table(header, rows)}\n\nModel file: {report.file}"
 
 
-command = with_settings(_prune, RECIPE, without=("teacher", "unlabelled", "pseudo_threshold"))
+command = with_settings(
+    _prune, RECIPE, without=("task", "teacher", "unlabelled", "pseudo_threshold")
+)

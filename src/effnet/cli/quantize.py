@@ -91,7 +91,7 @@ def plain(made: "Quantized") -> dict[str, Any]:
     """Return what was tried and what came of it, for programs."""
     return {
         "file": str(made.file),
-        "bytes": size_of(made.file),
+        "size": size_of(made.file),
         "precision": made.form.precision,
         "figure": made.before.figure,
         "pictures": made.before.count,
@@ -102,7 +102,7 @@ def plain(made: "Quantized") -> dict[str, Any]:
                 "name": rung.name,
                 "value": rung.value,
                 "drop": rung.drop,
-                "interval": list(rung.interval),
+                "drop_interval": list(rung.drop_interval),
                 "seconds": rung.seconds,
                 "kept": rung.kept,
             }
@@ -113,14 +113,14 @@ def plain(made: "Quantized") -> dict[str, Any]:
 
 def told(made: "Quantized") -> str:
     """Return the table of what was tried, and what was written."""
-    header = ("way", made.before.figure, "lost", "from", "to", "seconds", "")
+    header = ("way", made.before.figure, "points lost", "from", "to", "seconds", "")
     rows = [
-        ("float32", f"{made.before.value:.2%}", "", "", "", "", ""),
+        ("float32", f"{made.before.value:.4f}", "", "", "", "", ""),
         *(
             (
                 rung.name,
-                f"{rung.value:.2%}",
-                *(f"{value:.2%}" for value in (rung.drop, *rung.interval)),
+                f"{rung.value:.4f}",
+                *(f"{100 * share:.2f}" for share in (rung.drop, *rung.drop_interval)),
                 f"{rung.seconds:.0f}",
                 "kept" if rung.kept else "",
             )

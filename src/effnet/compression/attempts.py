@@ -1,8 +1,11 @@
 """Candidates built, judged and measured one after another."""
 
+import errno
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from effnet.compression.building import Built, Order, Tools, at
@@ -14,16 +17,19 @@ from effnet.compression.reasons import figured, points
 from effnet.compression.records import Demands, Figures, Record
 from effnet.compression.state import State
 from effnet.data.sources import DataSet
-from effnet.errors import EffnetError, Interrupted, NothingBetter, Preempted
+from effnet.errors import EffnetError, Interrupted, NothingBetter, Preempted, ResourceError
 from effnet.measure.counts import count
 from effnet.measure.limits import shown
 from effnet.measure.records import Measurement, Setting
+from effnet.measure.sessions import first_words
 from effnet.nets.scaling import variant_spec
 
 MANY = 16
 """Pictures at a time when the throughput is measured."""
 KEPT = 0.95
 """Share of a network's numbers that every file has: BatchNorm's become part of the convolutions."""
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Errors that are the disk's, so that no other candidate can be written either."""
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Attempts:
         demands: what is asked of a candidate.
         setting: how candidates are run; batch and resolution are replaced.
         distilling: settings of the trainings of smaller networks.
-        workers: processes that load pictures.
+        workers: processes that load pictures; 0 leaves those of trainings to their recipe.
         state: where what is finished is kept.
         tools: build, judge and measure.
         tell: of each candidate.
@@ -72,14 +78,26 @@ class Attempts:
         Args:
             wanted: the candidates in their order.
             before: how what came in was judged.
+
+        Raises:
+            ResourceError: the disk is full, or no candidate beside the first could be tried.
+            Interrupted, Preempted: a signal came; what is done is kept.
         """
         records: list[Record] = []
-        for number, candidate in enumerate(wanted, 1):
-            known = self.state.find(candidate, **self._depends(candidate))
-            record = known or self._tried(candidate, before, records)
-            records.append(record)
-            again = " (measured before)" if known else ""
-            self.tell(f"{number} of {len(wanted)}  {candidate}: {figured(record)}{again}")
+        try:
+            for number, candidate in enumerate(wanted, 1):
+                self.tell(f"{number} of {len(wanted)}: {candidate} ...")
+                known = self.state.find(candidate, **self._depends(candidate))
+                record = known or self._tried(candidate, before, records)
+                records.append(record)
+                self.tell(f"    {figured(record)}{' (measured before)' if known else ''}")
+        except (Interrupted, Preempted, KeyboardInterrupt) as error:
+            kind = type(error) if isinstance(error, EffnetError) else Interrupted
+            raise kind(
+                f"Stopped with {len(records)} of {len(wanted)} candidates done, which are kept. "
+                "The same command goes on."
+            ) from error
+        _require_figures(records)
         return records
 
     def _tried(self, candidate: Candidate, before: Judgement, records: Sequence[Record]) -> Record:
@@ -87,31 +105,37 @@ class Attempts:
         hopeless = self._hopeless(candidate, records) if records else ""
         if hopeless:
             return Record(candidate=candidate, problem=f"left out: {hopeless}")
-        start, lasting = time.monotonic(), True
+        folder, start = self.state.cleared(candidate), time.monotonic()
         try:
-            figures = self._figures(candidate, None if records else before, before)
+            figures = self._figures(candidate, folder, None if records else before, before)
             record = Record(candidate=candidate, figures=figures)
         except (Interrupted, Preempted):
             raise
         except Exception as error:  # each library has its own words for what it cannot do
             if not records:
                 raise
+            if _is_of_disk(error):
+                raise ResourceError(
+                    f"Cannot write into {self.state.folder}: {first_words(error).rstrip('.')}. "
+                    "What is finished is kept: with more room the same command goes on."
+                ) from error
             # What is not installed may be tomorrow, but no ladder is climbed in vain twice.
-            lasting = isinstance(error, NothingBetter)
-            record = Record(candidate=candidate, problem=_words(error))
+            failed = not isinstance(error, NothingBetter)
+            record = Record(candidate=candidate, problem=first_words(error), failed=failed)
         record = replace(record, seconds=round(time.monotonic() - start, 1))
-        if lasting:
+        if not record.failed:
             self.state.keep(record, **self._depends(candidate))
         return record
 
     def _figures(
-        self, candidate: Candidate, judged: Judgement | None, before: Judgement
+        self, candidate: Candidate, folder: Path, judged: Judgement | None, before: Judgement
     ) -> Figures:
         order = Order(
             candidate=candidate,
             network=at(self._network(candidate.network), candidate.resolution),
-            folder=self.state.cleared(candidate),
+            folder=folder,
             data=self.data,
+            before=before,
             max_drop=self.demands.max_drop,
             workers=self.workers,
             tell=lambda line: self.tell(f"    {line}"),
@@ -147,9 +171,11 @@ class Attempts:
             return self.came_in
         if name not in self._relatives:
             folder = self.state.run_of(name, **self.distilling)
+            loading = {"workers": self.workers} if self.workers else {}
+            settings = {"threads": self.setting.threads, **loading, **self.distilling}
             try:
                 self._relatives[name] = self.tools.distil(
-                    name, self.came_in, self.data, folder, self.distilling
+                    name, self.came_in, self.data, folder, settings
                 )
             except (Interrupted, Preempted):
                 raise
@@ -191,7 +217,21 @@ class Attempts:
         }
 
 
-def _words(error: Exception) -> str:
-    """Return the first line of what went wrong; of a library's errors their kind, too."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return line if isinstance(error, EffnetError) and line else f"{type(error).__name__}: {line}"
+def _require_figures(records: Sequence[Record]) -> None:
+    """Raise ResourceError if nothing can be said of any candidate but the first."""
+    others = records[1:]
+    failed = [record for record in others if record.failed]
+    if failed and not any(record.figures for record in others):
+        raise ResourceError(
+            f"None of {len(others)} candidates could be built and measured. The first that failed "
+            f"is {failed[0].candidate}: {failed[0].problem}"
+        )
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that the disk is full or broken."""
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    full = os.strerror(errno.ENOSPC).lower()  # libraries in C++ have no numbers for it
+    return any(getattr(one, "errno", None) in DISK or full in str(one).lower() for one in chain)

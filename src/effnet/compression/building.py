@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from effnet import artifact
+from effnet.card import Card
 from effnet.compression.candidates import FLOAT, INTEGER, Candidate
 from effnet.compression.gate import Whole
-from effnet.compression.judge import Judgement, judge
+from effnet.compression.judge import Judgement, judge, judge_net
 from effnet.compression.quantize.quantize import quantize
-from effnet.data.sources import DataSet
+from effnet.data.sources import VAL_SHARE, DataSet
 from effnet.data.splits import Split
 from effnet.deployment import carried
 from effnet.deployment.export import litert, onnx, openvino, torch_export
 from effnet.deployment.form import Form
-from effnet.deployment.predictor import of_net, predictor
+from effnet.deployment.predictor import predictor
 from effnet.measure.bench import bench
+from effnet.measure.model_files import look_into
 from effnet.measure.records import Measurement, Setting
 from effnet.measure.sessions import ENGINES
 from effnet.nets.network import fresh
 from effnet.nets.scaling import variant_spec
+from effnet.training.checkpoint import read_checkpoint
 from effnet.training.job import declare
 from effnet.training.progress import ConsoleReporter
 from effnet.training.recipes import named
@@ -43,7 +46,8 @@ class Order:
         network: at that resolution.
         folder: where its files go, empty.
         data: to judge by (the validation split) and to calibrate with (the training split).
-        max_drop: most that quantizing may cost.
+        before: how what came in was judged.
+        max_drop: most that may be lost of that.
         workers: processes that load pictures.
         tell: of what takes long.
     """
@@ -52,6 +56,7 @@ class Order:
     network: Whole
     folder: Path
     data: DataSet
+    before: Judgement
     max_drop: float
     workers: int
     tell: Callable[[str], None]
@@ -87,7 +92,7 @@ class Tools:
             processes that load pictures.
         build: makes a candidate's file.
         judge: judges a file on the validation split.
-        measure: takes latency, memory and size of a file.
+        measure: takes latency, memory and size of a file; where it has one batch, in that.
         distil: trains a smaller variant of this name to answer as a network does, in a run folder
             that it may go on with, with these settings of a recipe.
     """
@@ -102,8 +107,7 @@ class Tools:
 def judge_network(network: Whole, data: DataSet, workers: int) -> Judgement:
     """Judge a network in plain torch; see `Tools`."""
     assert data.val is not None
-    run = of_net(network.net, network.card, precision="float32").outputs
-    return judge(run, network.card, data.val, workers=workers)
+    return judge_net(*network, data.val, workers=workers)
 
 
 def build(order: Order) -> Built:
@@ -129,6 +133,8 @@ def measure(order: Order, built: Built, setting: Setting) -> Measurement:
     subject = order.network.net if candidate.runtime == "torch" else built.file
     at = replace(setting, runtime=candidate.runtime, dtype=_arithmetic(candidate))
     if setting.batch > 1:  # the throughput decides nothing
+        fixed = look_into(subject).shape[0] if isinstance(subject, Path) else None
+        at = replace(at, batch=fixed or setting.batch)
         return bench(subject, at, name=str(candidate), what=("latency",), processes=1)
     return bench(subject, at, name=str(candidate))
 
@@ -139,19 +145,34 @@ def distil(
     """Train a smaller variant to answer as a network does; see `Tools`."""
     teacher_file = folder / "teacher.safetensors"
     artifact.write(teacher_file, teacher.net.state_dict(), teacher.card)
-    side = teacher.card.preprocessing.resolution
-    recipe = named(RECIPE).with_(**{"resolution": side, **settings, "distil": str(teacher_file)})
+    chosen = {
+        "resolution": teacher.card.preprocessing.resolution,
+        **_held_out(teacher.card),
+        **settings,
+        "distil": str(teacher_file),
+    }
+    recipe = named(RECIPE).with_(**chosen)
     padding = teacher.card.spec.padding
     convention = "tensorflow" if padding == "same" else "torch"
     spec = variant_spec(name, convention=convention).with_(
         in_channels=teacher.card.spec.in_channels
     )
-    job = declare(spec, data, recipe, task_settings=teacher.card.task_settings or None)
     run = RunFolder(folder / "run")
+    begun = run.checkpoint.exists()
+    if begun:  # with its own number of workers
+        job, _ = read_checkpoint(run.checkpoint)
+    else:
+        job = declare(spec, data, recipe, task_settings=teacher.card.task_settings or None)
     net = fresh(job.spec, job.recipe.seed).train()
     reporter = ConsoleReporter(job.recipe.epochs, job.recipe.batch)
-    train(net, data, job, run, reporter, resume=run.checkpoint.exists())
+    train(net, data, job, run, reporter, resume=begun)
     return Whole(*artifact.read(run.model))
+
+
+def _held_out(card: Card) -> dict[str, Any]:
+    """Return the settings by which the same pictures are held out as in a network's training."""
+    recipe = card.training.get("recipe", {})
+    return {"seed": recipe.get("seed", 0), "val_share": recipe.get("val_share") or VAL_SHARE}
 
 
 def _arithmetic(candidate: Candidate) -> str:
@@ -171,6 +192,7 @@ def _quantized(order: Order) -> Built:
         calibration=order.data.train,
         validation=order.validation,
         max_drop=order.max_drop,
+        before=order.before,
         tell=order.tell,
         workers=order.workers,
     )
@@ -205,7 +227,7 @@ RECIPE = "distil"
 """Of the training of a smaller network."""
 
 FILES = {
-    "openvino": "model.xml",
+    "openvino": carried.GRAPH,
     "onnxruntime": "model.onnx",
     "litert": "model.tflite",
     "torch": "model.safetensors",

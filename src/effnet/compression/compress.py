@@ -14,12 +14,13 @@ from effnet.compression.attempts import Attempts
 from effnet.compression.building import TOOLS, Tools
 from effnet.compression.candidates import RUNTIMES, USUAL, candidates
 from effnet.compression.gate import Whole
-from effnet.compression.outcome import Compression, write_winner
+from effnet.compression.outcome import REPORT, Compression, write_winner
 from effnet.compression.records import LIMITED, Demands, winner
 from effnet.compression.state import State
 from effnet.data.sources import DataSet
 from effnet.data.targets import NOUNS, difference
 from effnet.errors import DataError, UsageError
+from effnet.files import require_writable
 from effnet.measure.limits import Limit, parse_limits
 from effnet.measure.records import Machine, Setting, versions
 from effnet.nets.network import EfficientNet
@@ -50,6 +51,7 @@ def compress(
     work: Path | None = None,
     tools: Tools = TOOLS,
     tell: Callable[[str], None] = lambda _: None,
+    show: Callable[[Compression], None] = lambda _: None,
 ) -> Compression:
     """Find the quickest way to run a network on this machine's CPU that keeps accuracy and limits.
 
@@ -72,17 +74,20 @@ def compress(
         smaller: variants to distil the network into, each a training.
         distilling: settings of those trainings' recipe.
         threads: of a run; 0 for as many as the process has cores.
-        workers: processes that load pictures.
+        workers: processes that load pictures; with 0 only trainings have some, as their recipe
+            says.
         work: folder of what is finished, which then stays, so that a call with other limits
             measures nothing again; None for one beside `out` that goes when all is done.
         tools: build, judge and measure.
         tell: of each candidate.
+        show: is given what this returns; what is finished is kept if it fails.
 
     Raises:
         DataError: the data has no validation split.
         UsageError: its classes are not the model's, an argument cannot be meant, or `out` is in
             use.
-        ResourceError: a folder cannot be written.
+        ResourceError: a folder cannot be written, or no candidate could be tried.
+        Interrupted, Preempted: a signal came; what is done is kept.
     """
     demands = Demands(_allowed(max_drop), _limited(limits))
     wanted = candidates(
@@ -104,7 +109,12 @@ def compress(
         "machine": asdict(machine),
         "libraries": versions(*LIBRARIES),
     }
-    state = State(work or out.with_name(out.name + SUFFIX), subject)
+    place = out.resolve()
+    state = (
+        State(place.with_name(place.name + SUFFIX), subject)
+        if work is None
+        else State(work.resolve(), subject, lasting=True)
+    )
     with state.held():
         attempts = Attempts(
             came_in=Whole(net, card),
@@ -132,7 +142,7 @@ def compress(
         )
         if best is not None:
             write_winner(found, state.files_of(best.candidate))
-    if work is None:
+        show(found)
         state.remove()
     return found
 
@@ -171,6 +181,9 @@ def _require_fit(card: Card, data: DataSet) -> None:
 def _require_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there and is not an empty folder. Give another with --out.")
+    if out.resolve() == Path.cwd():
+        raise UsageError("The folder that you are in cannot be replaced. Give another with --out.")
+    require_writable(out / REPORT)
 
 
 def _digest(net: EfficientNet, card: Card) -> str:

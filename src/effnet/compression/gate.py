@@ -15,22 +15,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from effnet import artifact
 from effnet.card import Card
-from effnet.compression.judge import Judgement, Run, drop, judge, within
+from effnet.compression.judge import Judgement, drop, judge_net, points, within
 from effnet.compression.quantize.calibration import balanced
 from effnet.data.batches import evaluation_batches, loading_told
 from effnet.data.imagenet import folder_classes
-from effnet.data.sources import VAL_SHARE, DataSet, open_data
+from effnet.data.sources import VAL_SHARE, DataSet, open_data, source_name
 from effnet.data.targets import difference
 from effnet.data.transforms import evaluation_transform
 from effnet.devices import on_device
-from effnet.errors import DataError, NothingBetter, UsageError
+from effnet.errors import (
+    DataError,
+    DivergedError,
+    Interrupted,
+    NothingBetter,
+    Preempted,
+    UsageError,
+)
 from effnet.nets.network import EfficientNet
 from effnet.nets.spec import Spec
 from effnet.training.job import declare
@@ -49,6 +54,11 @@ MENDING = named("finetune").with_(
     epochs=3, warmup_epochs=0.5, ema=0.99, augment="none", label_smoothing=0.0, tensorboard=False
 )
 """A short training from weights that are nearly right, to answer as the network did before."""
+
+
+STOPPED = "Stopped while mending. Nothing was written; start again."
+DIVERGED = "The training that mends left the range of numbers. Nothing was written."
+"""What there is to say of a training whose run is not kept."""
 
 
 class Whole(NamedTuple):
@@ -82,7 +92,7 @@ class Tried:
         resolution: side in pixels of the pictures.
         value: of the judged figure.
         drop: by how much it is lower than that of the network that came in.
-        interval: the drop's 95 percent confidence interval.
+        drop_interval: the drop's 95 percent confidence interval.
         seconds: that making and judging took.
         kept: whether the drop is within bounds.
     """
@@ -91,7 +101,7 @@ class Tried:
     resolution: int
     value: float
     drop: float
-    interval: tuple[float, float]
+    drop_interval: tuple[float, float]
     seconds: float
     kept: bool
 
@@ -141,7 +151,7 @@ class Gate:
                 "costs. Add a val folder, or let a share be held out."
             )
         with on_device(whole.net, self.recipe.device):
-            return judge(answering(whole), whole.card, self.data.val, workers=self._workers)
+            return judge_net(*whole, self.data.val, workers=self._workers)
 
     def inputs(self, card: Card, most: int = PICTURES) -> Iterator[Tensor]:
         """Yield batches of the network's input (N, C, H, W) from the training split.
@@ -197,21 +207,13 @@ class Gate:
             job = replace(job, preprocessing=card.preprocessing)
             net = rebuilt(job.spec, whole.net)
             reporter = ConsoleReporter(job.recipe.epochs, job.recipe.batch)
-            train(net, self.data, job, RunFolder(Path(name) / "run"), reporter)
+            try:
+                train(net, self.data, job, RunFolder(Path(name) / "run"), reporter)
+            except (Interrupted, Preempted) as error:  # its words are of a run that is kept
+                raise type(error)(STOPPED) from error
+            except DivergedError as error:
+                raise DivergedError(DIVERGED) from error
         return whole._replace(net=rebuilt(card.spec, net))
-
-
-def answering(whole: Whole) -> Run:
-    """Return what `judge` asks: from pictures of levels to the network's outputs."""
-    net, preprocessing = whole.net.eval(), whole.card.preprocessing
-
-    @torch.inference_mode()
-    def run(levels: NDArray[np.generic]) -> NDArray[np.float32]:
-        pictures = torch.from_numpy(levels).to(next(net.parameters()).device)
-        outputs: NDArray[np.float32] = net(preprocessing.normalised(pictures)).cpu().numpy()
-        return outputs
-
-    return run
 
 
 @torch.no_grad()
@@ -277,18 +279,18 @@ def first_good(original: Whole, ways: Sequence[Way], gate: Gate) -> Kept:
             best, lost = whole, tried.drop
     nearest = min(all_tried, key=lambda tried: tried.drop)
     raise NothingBetter(
-        f"No way keeps {before.figure} within {gate.max_drop:.2%} of {before.value:.4f}; the "
-        f"nearest ({nearest.name}) loses {nearest.drop:.2%}. Nothing was written. More --epochs "
-        "may mend more, and a larger --max-drop allows more."
+        f"No way keeps the {before.figure} of {before.value:.4f} within {points(gate.max_drop)}; "
+        f"the nearest ({nearest.name}) loses {points(nearest.drop)}. Nothing was written. More "
+        "--epochs may mend more, and a larger --max-drop allows more."
     )
 
 
 def told(tried: Tried, figure: str) -> str:
     """Return what came of a way, in a line."""
-    low, high = tried.interval
+    low, high = tried.drop_interval
     return (
-        f"{tried.name}, {tried.resolution} px: {figure} {tried.value:.4f}, lost {tried.drop:.2%} "
-        f"({low:.2%} to {high:.2%}), {tried.seconds:.0f} s"
+        f"{tried.name}, {tried.resolution} px: {figure} {tried.value:.4f}, lost "
+        f"{points(tried.drop)} ({100 * low:.2f} to {100 * high:.2f}), {tried.seconds:.0f} s"
     )
 
 
@@ -296,19 +298,27 @@ def open_for(card: Card, source: str | Path) -> DataSet:
     """Open data to judge and to mend a network by.
 
     Where there is no validation split the share is held out that the network's own training held
-    out, if the data is that of its training.
+    out: of the data of its training these are the pictures that it has not learnt from, also where
+    that lies elsewhere by now.
 
     Raises:
-        DataError: the data cannot be used.
+        DataError: the data cannot be used, or the network was trained on all of it.
         UsageError: its classes are not the network's.
     """
     recipe = card.training.get("recipe", {})
+    share = recipe.get("val_share", VAL_SHARE)
+    own = card.training.get("data") == source_name(source)
     found = open_data(
         source,
-        val_share=recipe.get("val_share") or VAL_SHARE,
+        val_share=share if own else share or VAL_SHARE,
         seed=recipe.get("seed", 0),
         task=card.task,
     )
+    if own and found.val is None:
+        raise DataError(
+            f"{source} has no validation pictures, and the model was trained on all others: add a "
+            "val folder."
+        )
     classes = folder_classes(source, card.classes)
     if found.classes != classes:
         raise UsageError(difference("the model", classes, "the data", found.classes))
@@ -324,7 +334,7 @@ def _compared(
         resolution=whole.card.preprocessing.resolution,
         value=after.value,
         drop=lost,
-        interval=interval,
+        drop_interval=interval,
         seconds=seconds,
         kept=within(lost, most),
     )

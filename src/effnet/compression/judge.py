@@ -1,18 +1,18 @@
 """How good a network's answers are on a split, and what a change has cost."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import binomtest
-from torch import Tensor
+from torch import Tensor, nn
 
 from effnet.card import Card
 from effnet.data.batches import evaluation_batches, loading_told
 from effnet.data.splits import Split
 from effnet.data.transforms import evaluation_transform
+from effnet.deployment.engines import torch_run
+from effnet.deployment.predict import Run
 from effnet.errors import DataError
 from effnet.tasks.task import Task, build_task
 
@@ -24,9 +24,6 @@ ROUNDING = 1e-9
 """By which a difference of two shares may be wrong."""
 RESAMPLES = 200
 """Of a figure that is no share of pictures, to see how far chance moves it."""
-
-Run = Callable[[NDArray[np.generic]], NDArray[np.float32]]
-"""From pictures (N, C, H, W) of levels 0 to 255, uint8 or float32, to outputs (N, K)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,34 @@ def judge(run: Run, card: Card, split: Split, *, batch: int = 64, workers: int =
     if not outputs:
         raise DataError(f"None of the {len(split)} pictures could be read.")
     return judged(card, torch.cat(outputs), torch.cat(labels))
+
+
+def judge_net(
+    net: nn.Module, card: Card, split: Split, *, batch: int = 64, workers: int = 0
+) -> Judgement:
+    """Judge a network in torch, in float32 on the device where it is; its mode stays as it is.
+
+    Args:
+        net: from normalised pictures to outputs.
+        card: as for `judge`.
+        split: as for `judge`.
+        batch: as for `judge`.
+        workers: as for `judge`.
+
+    Raises:
+        DataError: none of the pictures could be read.
+    """
+    run = torch_run(net, card.preprocessing, precision="float32")
+    return judge(run, card, split, batch=batch, workers=workers)
+
+
+def points(share: float) -> str:
+    """Return a loss as people are told it.
+
+    >>> points(0.01)
+    '1.00 points'
+    """
+    return f"{100 * share:.2f} points"
 
 
 def within(lost: float, most: float) -> bool:

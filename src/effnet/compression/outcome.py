@@ -1,7 +1,6 @@
 """What a compression found, and the folder of the winner."""
 
 import json
-import secrets
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 
 from effnet.compression.reasons import reasons
 from effnet.compression.records import Demands, Figures, Record
-from effnet.errors import ResourceError
-from effnet.files import write_text
+from effnet.files import whole_folder, write_text
 from effnet.measure.records import Machine, Setting
 
 REPORT = "compression.json"
@@ -94,14 +92,6 @@ def write_winner(found: Compression, files: Path) -> None:
     """
     out = found.out
     assert out is not None
-    temporary = out.with_name(f".{out.name[:40]}.{secrets.token_hex(4)}")
-    try:
-        shutil.copytree(files, temporary)
-        write_text(temporary / REPORT, json.dumps(found.to_dict(), indent=1) + "\n")
-        if out.exists():
-            out.rmdir()  # an empty one; not every system renames over it
-        temporary.rename(out)
-    except OSError as error:
-        raise ResourceError(f"Cannot write {out}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(out, {REPORT}) as folder:
+        shutil.copytree(files, folder)
+        write_text(folder / REPORT, json.dumps(found.to_dict(), indent=1) + "\n")

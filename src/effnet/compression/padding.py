@@ -54,12 +54,14 @@ def moved(spec: Spec, side: int) -> tuple[int, ...]:
 def nearest_exact(spec: Spec, side: int) -> int:
     """Return the side in pixels nearest to one at which symmetric padding changes nothing.
 
+    Every layer of stride 2 sees more than a pixel of it.
+
     >>> from effnet.nets.scaling import variant_spec
     >>> [nearest_exact(variant_spec("b0", convention="tensorflow"), side) for side in (224, 300)]
     [225, 289]
     """
     period = 2 ** len(list(strided(spec, side)))  # one more than a multiple of it will do
-    around = range(max(1, side - period), side + period + 1)
+    around = range(max(period + 1, side - period), max(period, side) + period + 1)
     return min((s for s in around if not moved(spec, s)), key=lambda s: (abs(s - side), -s))
 
 

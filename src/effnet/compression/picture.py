@@ -217,7 +217,11 @@ def _title(found: Compression) -> str:
     if best is None:
         return f"{found.records[0].candidate.network}: nothing is better than what came in"
     return (
-        f"{found.records[0].candidate.network}: {before.latency.median / best.latency.median:.1f} "
-        f"times quicker, a file of {shown('size', best.size)} instead of "
-        f"{shown('size', before.size)}"
+        f"{found.records[0].candidate.network}: {_pace(before, best)}, a file of "
+        f"{shown('size', best.size)} instead of {shown('size', before.size)}"
     )
+
+
+def _pace(before: Figures, after: Figures) -> str:
+    was, now = before.latency.median, after.latency.median
+    return f"{was / now:.1f} times quicker" if was >= now else f"{now / was:.1f} times slower"

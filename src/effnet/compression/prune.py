@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from effnet.card import Card
 from effnet.compression.channels import channels_of, rebuilt
 from effnet.compression.choice import Choice, fewest
+from effnet.compression.gate import take_statistics
+from effnet.compression.quantize.calibration import balanced
 from effnet.compression.targets import amount, parse_targets
 from effnet.compression.widths import of_widths, widths_of
 from effnet.data.batches import Batch, evaluation_batches, loading_told
@@ -21,6 +23,7 @@ from effnet.measure.counts import Counts, count
 from effnet.measure.limits import Limit
 from effnet.nets.network import EfficientNet
 from effnet.tasks.task import build_task
+from effnet.training.step import FEWEST
 
 PICTURES, BATCH = 512, 32
 """Training pictures by which channels are valued, and how many at a time."""
@@ -69,7 +72,7 @@ def prune(
     Args:
         net: the network, which stays as it is.
         card: its card.
-        split: training pictures, of which some are taken evenly.
+        split: training pictures, of which some are taken, as many of each class as can be.
         to: "macs=50%", "params=60%,macs=200M": shares of what there is, or amounts.
         rounds: in how many times, with all channels valued anew each time.
         pictures: how many, to value channels by.
@@ -99,7 +102,7 @@ def prune(
             f"{now.parameters / before.parameters:.1%} of the parameters"
         )
     with on_device(narrow, device):
-        _set_statistics(narrow, card, batches)
+        take_statistics(narrow, _inputs(narrow, card, batches))
     spec = narrow.spec.with_(name=f"{net.spec.name.removesuffix(SUFFIX)}{SUFFIX}")
     narrow.spec = spec
     return Pruned(
@@ -152,8 +155,8 @@ def _input(net: EfficientNet, card: Card, batch: Batch) -> Tensor:
 
 
 def _batches(split: Split, card: Card, pictures: int, workers: int) -> Iterator[Batch]:
-    """Yield training pictures as they are evaluated, taken evenly from the split."""
-    chosen = split.subset(range(0, len(split), max(1, len(split) // pictures))[:pictures])
+    """Yield training pictures as they are evaluated, the same every time."""
+    chosen = split.subset(balanced(split.labels, pictures, seed=0).tolist())
     transform = evaluation_transform(card.preprocessing)
     found = False
     with loading_told():
@@ -165,21 +168,9 @@ def _batches(split: Split, card: Card, pictures: int, workers: int) -> Iterator[
         raise DataError(f"None of {len(chosen)} training pictures could be read.")
 
 
-@torch.no_grad()
-def _set_statistics(net: EfficientNet, card: Card, batches: Sequence[Batch]) -> None:
-    """Give BatchNorm the mean statistics of these pictures."""
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
-        norm.train()
-    for batch in batches:
-        if len(batch.labels) > 1:  # a single small map has no statistics
-            net(_input(net, card, batch))
-    for norm, momentum in zip(norms, kept, strict=True):
-        norm.momentum = momentum
-    net.eval()
+def _inputs(net: EfficientNet, card: Card, batches: Sequence[Batch]) -> Iterator[Tensor]:
+    """Yield what the network takes; a single small map would have no statistics."""
+    return (_input(net, card, batch) for batch in batches if len(batch.labels) >= FEWEST)
 
 
 @torch.no_grad()

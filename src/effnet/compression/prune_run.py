@@ -1,21 +1,22 @@
 """Pruning a model and training it again: from a model and its data to a run folder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from effnet import artifact
 from effnet.card import Card
-from effnet.compression.judge import Judgement, drop, judged
+from effnet.compression.judge import Judgement, drop, judge_net
 from effnet.compression.prune import Pruned, prune
-from effnet.data.sources import DataSet
+from effnet.data.imagenet import folder_classes
+from effnet.data.sources import DataSet, open_data
 from effnet.data.splits import Split
 from effnet.data.targets import difference
 from effnet.devices import on_device
 from effnet.errors import DataError, UsageError
+from effnet.files import require_writable
 from effnet.nets.network import EfficientNet
-from effnet.tasks.inference import collect_outputs
 from effnet.training.job import declare
 from effnet.training.progress import Reporter
 from effnet.training.recipe import Recipe
@@ -69,6 +70,26 @@ class Report:
         }
 
 
+def split_settings(card: Card) -> dict[str, Any]:
+    """Return the settings of a recipe by which a network's training held out pictures.
+
+    With others it would be judged by pictures that it has learned from.
+    """
+    recipe = card.training.get("recipe", {})
+    return {name: recipe[name] for name in ("val_share", "seed") if recipe.get(name) is not None}
+
+
+def open_to_prune(card: Card, source: str, recipe: Recipe) -> DataSet:
+    """Open the data that a network was trained on, its pictures held out as a recipe says.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    found = open_data(source, val_share=recipe.val_share, seed=recipe.seed, task=card.task)
+    same = found.classes == folder_classes(source, card.classes)
+    return replace(found, classes=card.classes) if same else found
+
+
 def prune_and_train(
     net: EfficientNet,
     card: Card,
@@ -87,22 +108,25 @@ def prune_and_train(
     Args:
         net: the network, which stays as it is.
         card: its card.
-        data: what it was trained on.
+        data: what it was trained on, its validation split the one of that training.
         run: an empty folder.
         reporter: is told of the progress.
         to: see `prune`.
-        recipe: how it is trained again; None if it is not, and the folder has the model file only.
+        recipe: how it is trained again, with the `val_share` and the `seed` by which the data was
+            opened; None if it is not, and the folder has the model file only.
         rounds: see `prune`.
         device: where the networks run; the recipe says where one is trained.
         workers: processes that load pictures.
 
     Raises:
         DataError: there are no validation pictures.
+        ResourceError: nothing can be written there.
         UsageError: the data's task or classes are not the model's, or the folder is in use; see
             `prune` and `train` for more.
     """
     val = _required(data, card)
     run.require_new()
+    require_writable(run.model)
     pruned = prune(
         net,
         card,
@@ -116,10 +140,7 @@ def prune_and_train(
 
     def judge(net: EfficientNet, card: Card) -> Judgement:
         with on_device(net, device):
-            found = collect_outputs(net, val, card.preprocessing, workers=workers)
-        if not len(found.labels):
-            raise DataError(f"None of the {len(val)} validation pictures could be read.")
-        return judged(card, found.outputs, found.labels)
+            return judge_net(net, card, val, workers=workers)
 
     whole, bare, trained = judge(net, card), judge(pruned.net, pruned.card), None
     reporter.tell(f"{whole.figure} {whole.value:.4f}, pruned {bare.value:.4f}")
@@ -158,5 +179,7 @@ def _required(data: DataSet, card: Card) -> Split:
     if data.classes != card.classes:
         raise UsageError(difference("the model", card.classes, "the data", data.classes))
     if data.val is None:
-        raise DataError("Pruning is judged by validation pictures, and there are none.")
+        raise DataError(
+            "Pruning is judged by validation pictures, and there are none. Add a val folder."
+        )
     return data.val

@@ -29,8 +29,8 @@ class Figures:
         drop: by how much it is lower than that of what came in.
         drop_interval: its 95 percent interval, from the same pictures.
         latency: of one picture.
-        throughput: pictures per second in large batches.
-        size: bytes of the file.
+        throughput: pictures per second in large batches; where a file has one batch, in that.
+        size: bytes of the file; of a network in torch those of its state dict's tensors.
         memory: most bytes that a run of one picture takes beside the libraries.
         file: what the runtime loads, in the candidate's folder.
         note: how it was made, where there are several ways.
@@ -77,12 +77,14 @@ class Record:
         candidate: what was tried.
         figures: what was measured; None if that could not be done.
         problem: why not; empty otherwise.
+        failed: whether that says nothing of the candidate, as where a package is missing.
         seconds: that it took to build, judge and measure.
     """
 
     candidate: Candidate
     figures: Figures | None = None
     problem: str = ""
+    failed: bool = False
     seconds: float = 0.0
 
     @classmethod

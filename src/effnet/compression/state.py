@@ -18,8 +18,13 @@ from effnet.compression.records import Record
 from effnet.errors import ResourceError, UsageError
 from effnet.files import atomic_path, take_lock, write_text
 
-NOTHING_YET = {"lock", "files"}
-"""What is in a folder in which nothing is finished."""
+LOCK = "lock"
+FINISHED = ("outputs.npz", "records", "runs")
+"""What is in a folder in which something is finished, or a training begun."""
+WRITTEN = (*FINISHED, "files", LOCK)
+"""All that is written into the folder."""
+MADE = "effnet compress made this folder and removes it when all is done.\n"
+"""In the lock of such a folder."""
 
 
 class State:
@@ -31,26 +36,33 @@ class State:
     Args:
         folder: which is made if need be.
         subject: plain values that all records depend on.
+        lasting: whether the folder stays when all is done.
     """
 
-    def __init__(self, folder: Path, subject: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, subject: Mapping[str, Any], *, lasting: bool = False) -> None:
         self.folder = folder
         self.subject = subject
+        self._passing = not lasting
+        self._made = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep every other process out of the folder for a while.
+
+        If nothing is finished in the end the folder goes as by `remove`.
 
         Raises:
             UsageError: another process is at work there.
             ResourceError: the folder cannot be made.
         """
         try:
+            new = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / "lock").open("w")
+            file = (self.folder / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             raise ResourceError(f"Cannot make {self.folder}: {error.strerror}.") from error
         with file as lock:
+            lock.seek(0)  # Windows locks from there on
             try:
                 take_lock(lock.fileno())
             except OSError as error:
@@ -58,10 +70,14 @@ class State:
                     f"Another process is compressing into {self.folder}. Wait for it, or give "
                     "another folder with --out."
                 ) from error
+            if new:
+                lock.write(MADE)
+            lock.seek(0)  # which writes it, too
+            self._made = lock.read() == MADE
             try:
                 yield
             finally:
-                if {entry.name for entry in self.folder.iterdir()} <= NOTHING_YET:
+                if not any((self.folder / name).exists() for name in FINISHED):
                     self.remove()
 
     def files_of(self, candidate: Candidate) -> Path:
@@ -69,10 +85,17 @@ class State:
         return self.folder / "files" / candidate.slug
 
     def cleared(self, candidate: Candidate) -> Path:
-        """Return the folder of a candidate's files, made new and empty."""
+        """Return the folder of a candidate's files, made new and empty.
+
+        Raises:
+            ResourceError: it cannot be made.
+        """
         folder = self.files_of(candidate)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise ResourceError(f"Cannot make {folder}: {error.strerror}.") from error
         return folder
 
     def run_of(self, name: str, **depends: Any) -> Path:
@@ -129,8 +152,15 @@ class State:
             )
 
     def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove what was written, unless it is to last or a person made the folder."""
+        if not (self._passing and self._made):
+            return
+        for path in map(self.folder.joinpath, WRITTEN):
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()
+        with suppress(OSError):  # of others there may be files, too
+            self.folder.rmdir()
 
     @property
     def _outputs(self) -> Path:

@@ -21,6 +21,9 @@ VALUED = ("multilabel", "regress")
 SETTINGS: dict[str, tuple[str, ...]] = {"regress": ("mean", "std")}
 """What a task must know beside the names of its outputs: so many lists of a number for each."""
 
+MOST_LISTED = 20
+"""Names of classes that an error lists."""
+
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -64,14 +67,21 @@ def require_varied(values: NDArray[Any], names: Sequence[str], where: str) -> No
 def difference(
     ours: str, our_classes: Sequence[str], theirs: str, their_classes: Sequence[str]
 ) -> str:
-    """Say how two lists of classes differ, with both of them."""
+    """Say how two lists of classes differ, with a start of both of them."""
+    both = f"{ours} has {_listed(our_classes)}; {theirs} has {_listed(their_classes)}."
+    if sorted(our_classes) == sorted(their_classes):
+        return f"The classes are in another order: {both} Their order must be the same, too."
     only_ours = [name for name in our_classes if name not in their_classes]
     only_theirs = [name for name in their_classes if name not in our_classes]
     return (
-        f"The classes differ: {ours} has {', '.join(our_classes)}; {theirs} has "
-        f"{', '.join(their_classes)}. Only in {ours}: {', '.join(only_ours) or 'none'}; only in "
-        f"{theirs}: {', '.join(only_theirs) or 'none'}."
+        f"The classes differ: {both} Only in {ours}: {_listed(only_ours)}; only in {theirs}: "
+        f"{_listed(only_theirs)}."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_LISTED
+    return (", ".join(names[:MOST_LISTED]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def require_settings(task: str, settings: Mapping[str, Any], count: int) -> None:

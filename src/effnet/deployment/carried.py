@@ -2,25 +2,32 @@
 
 Two JSON documents, in the place that each format has for such things: ONNX's metadata_props,
 OpenVINO's rt_info, LiteRT's metadata, and an extra member of the archive of torch's AOTInductor.
+Beside them a hash of all the rest, by which a file is noticed that was changed later.
 """
 
-import mmap
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
 from effnet import card as cards
 from effnet.card import Card
 from effnet.deployment import form as forms
-from effnet.deployment import tflite_metadata
+from effnet.deployment import onnx_metadata, tflite_metadata
 from effnet.deployment.form import Form
 from effnet.errors import EffnetError, ModelFileError, UsageError
 from effnet.files import atomic_path
 
-KEYS = (cards.KEY, forms.KEY)
+DIGEST = "effnet_digest"
+"""Of the document that holds the hash of everything else in the file, SHA-256 in hexadecimal."""
+NO_DIGEST = "0" * 64
+"""Stands there while the file is hashed."""
+KEYS = (cards.KEY, forms.KEY, DIGEST)
 
 GRAPH = "model.xml"
 """The graph in a folder that OpenVINO reads; its weights lie beside it in model.bin."""
@@ -38,10 +45,14 @@ class Carrier:
     Attributes:
         read: returns a file's documents, of `KEYS` those that it has.
         write: writes a copy of a file, with documents instead of those of the same names.
+        parts: yields all that a file holds, but not what the document `DIGEST` says.
+        weights: how the file with the weights ends that lies beside it; empty if there is none.
     """
 
     read: Callable[[Path], Documents]
     write: Callable[[Path, Documents, Path], None]
+    parts: Callable[[Path], Iterable[bytes | bytearray]]
+    weights: str = ""
 
 
 def write(path: str | Path, card: Card, form: Form) -> None:
@@ -57,9 +68,8 @@ def write(path: str | Path, card: Card, form: Form) -> None:
         ResourceError: it could not be written; it is as it was.
     """
     file = graph_file(path)
-    documents = {cards.KEY: card.to_json(), forms.KEY: form.to_json()}
     with atomic_path(file) as temporary:
-        _told(file, lambda: CARRIERS[file.suffix].write(file, documents, temporary))
+        _told(file, lambda: _write(file, card, form, temporary))
 
 
 def read(path: str | Path) -> tuple[Card, Form]:
@@ -69,21 +79,25 @@ def read(path: str | Path) -> tuple[Card, Form]:
         path: an .onnx, .xml, .tflite or .pt2 file, or the folder of an OpenVINO model.
 
     Raises:
-        ModelFileError: there is no such file, it is damaged, or it was not written by effnet.
+        ModelFileError: there is no such file, it cannot be read, it is damaged, it was not written
+            by effnet, or it was changed since.
         ResourceError: the package that reads it is not installed.
     """
     file = graph_file(path)
-    documents = _told(file, lambda: CARRIERS[file.suffix].read(file))
-    missing = [key for key in KEYS if key not in documents]
-    if missing:
-        raise ModelFileError(
-            f"{file} does not say what its outputs mean and how it takes pictures: it lacks the "
-            f"document {missing[0]!r}, which every file has that effnet exports."
-        )
     try:
-        return Card.from_json(documents[cards.KEY]), Form.from_json(documents[forms.KEY])
-    except (UsageError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise ModelFileError(f"{file} cannot be used: {str(error).rstrip('.')}.") from error
+        documents = _told(file, lambda: CARRIERS[file.suffix].read(file))
+        card, form = _understood(file, documents)
+        digest = _told(file, lambda: _digest(file, file))
+    except OSError as error:
+        raise ModelFileError(f"Cannot read {file}: {error.strerror or error}.") from error
+    if digest != documents[DIGEST]:
+        weights = CARRIERS[file.suffix].weights
+        beside = f", or {file.with_suffix(weights).name} beside it," if weights else ""
+        raise ModelFileError(
+            f"{file}{beside} was changed after it was exported: its content is not what it was "
+            "written with. Export the model again."
+        )
+    return card, form
 
 
 def graph_file(path: str | Path) -> Path:
@@ -112,97 +126,42 @@ def _told(file: Path, work: Callable[[], Result]) -> Result:
         raise ModelFileError(f"{file} is damaged, or no {file.suffix} file: {error}.") from error
 
 
-class _Record(NamedTuple):
-    """A field of a protocol buffer: its number, and where it, its value and its end are."""
-
-    number: int
-    start: int
-    value: int
-    end: int
-
-
-def _read_onnx(path: Path) -> Documents:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return {
-            key: content[text.value : text.end].decode()
-            for record in _records(content, 0, len(content))
-            if record.number == METADATA_PROPS
-            for key, text in [_property(content, record)]
-            if key in KEYS
-        }
+def _understood(file: Path, documents: Documents) -> tuple[Card, Form]:
+    missing = [key for key in KEYS if key not in documents]
+    if missing:
+        raise ModelFileError(
+            f"{file} does not say what its outputs mean and how it takes pictures: it lacks the "
+            f"document {missing[0]!r}, which every file has that effnet exports."
+        )
+    try:
+        return Card.from_json(documents[cards.KEY]), Form.from_json(documents[forms.KEY])
+    except (UsageError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ModelFileError(f"{file} cannot be used: {str(error).rstrip('.')}.") from error
 
 
-def _write_onnx(path: Path, documents: Documents, out: Path) -> None:
-    """Copy all but older documents, and append: a repeated field may stand anywhere."""
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        out.open("wb") as copy,
-    ):
-        for record in _records(content, 0, len(content)):
-            if record.number == METADATA_PROPS and _property(content, record)[0] in documents:
-                continue
-            copy.write(content[record.start : record.end])
-        for key, text in documents.items():
-            entry = _delimited(KEY, key.encode()) + _delimited(VALUE, text.encode())
-            copy.write(_delimited(METADATA_PROPS, entry))
+def _write(file: Path, card: Card, form: Form, out: Path) -> None:
+    carrier = CARRIERS[file.suffix]
+    documents = {cards.KEY: card.to_json(), forms.KEY: form.to_json()}
+    carrier.write(file, {**documents, DIGEST: NO_DIGEST}, out)
+    carrier.write(file, {**documents, DIGEST: _digest(out, file)}, out)
 
 
-METADATA_PROPS = 14
-"""The field of ModelProto in onnx.proto that holds pairs of strings (StringStringEntryProto)."""
-KEY, VALUE = 1, 2
-"""The fields of such a pair."""
-VARINT, DELIMITED = 0, 2
-FIXED = {1: 8, 5: 4}
-"""Bytes of the values that are always so long; with the two above all kinds of values that the
-encoding of protocol buffers still has."""
+def _digest(graph: Path, file: Path) -> str:
+    """Return the hash of a graph's file, which is or is to be `file`, and of the weights beside.
 
-
-def _property(content: mmap.mmap, record: _Record) -> tuple[str, _Record]:
-    """Return the key of a pair of strings, and where the value is."""
-    parts = {part.number: part for part in _records(content, record.value, record.end)}
-    key, value = parts[KEY], parts[VALUE]
-    return content[key.value : key.end].decode(), value
-
-
-def _records(content: mmap.mmap, start: int, stop: int) -> Iterator[_Record]:
-    """Yield the fields of the protocol buffer between two places."""
-    while start < stop:
-        tag, value = _varint(content, start)
-        number, kind = tag >> 3, tag & 7
-        if kind == VARINT:
-            _, end = _varint(content, value)
-        elif kind == DELIMITED:
-            length, value = _varint(content, value)
-            end = value + length
-        elif kind in FIXED:
-            end = value + FIXED[kind]
-        else:
-            raise ValueError(f"byte {start} begins nothing that is known")
-        if end > stop:
-            raise ValueError(f"it ends in the middle, {end - stop:,} bytes too early")
-        yield _Record(number, start, value, end)
-        start = end
-
-
-def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, the lowest first, and the place behind it."""
-    number, shift = 0, 0
-    while True:
-        byte = content[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return number, at
-
-
-def _delimited(number: int, value: bytes) -> bytes:
-    return _as_varint(number << 3 | DELIMITED) + _as_varint(len(value)) + value
-
-
-def _as_varint(number: int) -> bytes:
-    low, rest = number & 0x7F, number >> 7
-    return bytes([low | 0x80]) + _as_varint(rest) if rest else bytes([low])
+    Raises:
+        ModelFileError: there are no weights beside.
+    """
+    carrier, found = CARRIERS[file.suffix], hashlib.sha256()
+    for part in carrier.parts(graph):
+        found.update(part)
+    if carrier.weights:
+        weights = file.with_suffix(carrier.weights)
+        if not weights.is_file():
+            raise ModelFileError(f"{file} lacks its weights: there is no file {weights}.")
+        with weights.open("rb") as content:
+            found.update(hashlib.file_digest(content, "sha256").digest())
+    return found.hexdigest()
 
 
 def _read_openvino(path: Path) -> Documents:
@@ -223,6 +182,12 @@ def _write_openvino(path: Path, documents: Documents, out: Path) -> None:
     for key, text in documents.items():
         ElementTree.SubElement(said, key, value=text)
     tree.write(out, encoding="utf-8", xml_declaration=True)
+
+
+def _parts_of_openvino(path: Path) -> Iterator[bytes]:
+    for entry in ElementTree.parse(path).iter():
+        if entry.tag != DIGEST:
+            yield json.dumps([entry.tag, entry.attrib, (entry.text or "").strip()]).encode()
 
 
 RT_INFO = "rt_info"
@@ -247,15 +212,31 @@ def _write_pt2(path: Path, documents: Documents, out: Path) -> None:
             copy.writestr(name, text)
 
 
+def _parts_of_pt2(path: Path) -> Iterator[bytes]:
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename != _member(archive, DIGEST):
+                yield json.dumps([member.filename, member.file_size]).encode()
+                yield archive.read(member)
+
+
 def _member(archive: ZipFile, key: str) -> str:
     """Return the name of a document, where torch keeps extra files: in the one folder of all."""
     return f"{archive.namelist()[0].partition('/')[0]}/extra/{key}"
 
 
 CARRIERS: dict[str, Carrier] = {
-    ".onnx": Carrier(_read_onnx, _write_onnx),
-    ".xml": Carrier(_read_openvino, _write_openvino),
-    ".tflite": Carrier(lambda path: tflite_metadata.read(path, KEYS), tflite_metadata.write),
-    ".pt2": Carrier(_read_pt2, _write_pt2),
+    ".onnx": Carrier(
+        read=partial(onnx_metadata.read, names=KEYS),
+        write=onnx_metadata.write,
+        parts=partial(onnx_metadata.parts, without=(DIGEST,)),
+    ),
+    ".xml": Carrier(_read_openvino, _write_openvino, _parts_of_openvino, weights=".bin"),
+    ".tflite": Carrier(
+        read=partial(tflite_metadata.read, names=KEYS),
+        write=tflite_metadata.write,
+        parts=partial(tflite_metadata.parts, without=(DIGEST,)),
+    ),
+    ".pt2": Carrier(_read_pt2, _write_pt2, _parts_of_pt2),
 }
 """Each format by the ending of its files."""

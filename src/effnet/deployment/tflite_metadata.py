@@ -5,7 +5,7 @@ forward from the first one, the root. So texts are added by writing a new root b
 there, which stays as it is, byte by byte, and as well aligned as it was.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,21 @@ def read(path: Path, names: Collection[str]) -> dict[str, str]:
         for entry in entries
         if _name(entry) in names
     }
+
+
+def parts(path: Path, without: Collection[str]) -> Iterator[bytes | bytearray]:
+    """Yield a file's bytes, with zeros instead of the texts of these names.
+
+    Raises:
+        ResourceError: ai-edge-litert is not installed.
+        Exception: the file is damaged; which, is up to what is wrong.
+    """
+    content = bytearray(path.read_bytes())
+    model = _model(_schema(), content)
+    for entry in map(model.Metadata, range(model.MetadataLength())):
+        if _name(entry) in without:
+            model.Buffers(entry.Buffer()).DataAsNumpy()[:] = 0
+    yield content
 
 
 def write(path: Path, texts: Mapping[str, str], out: Path) -> None:
@@ -77,7 +92,7 @@ def _schema() -> Any:
     return require("ai_edge_litert.schema_py_generated", "read what a .tflite file carries")
 
 
-def _model(schema: Any, content: bytes) -> Any:
+def _model(schema: Any, content: bytes | bytearray) -> Any:
     if not schema.Model.ModelBufferHasIdentifier(content, 0):
         raise ValueError(f"it does not begin as such a file does, with {IDENTIFIER.decode()}")
     return schema.Model.GetRootAs(content)

@@ -11,9 +11,10 @@ STREAMS = (1, 2)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep off the screen what anything in this process writes there for a while.
+    """Keep off the screen what anything in this process writes there, while the block runs.
 
-    Descriptors belong to the whole process, so this is for what takes a moment.
+    Descriptors belong to the whole process, so what other threads have to say meanwhile is lost,
+    too: a block that takes minutes is announced before it.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # none, or a closed one

@@ -121,9 +121,7 @@ def chosen(
     if card.task != task:
         raise UsageError(f"The task of {teacher} is {card.task}, that of the data {task}.")
     if card.classes != classes:
-        same = sorted(card.classes) == sorted(classes)
-        advice = " Their order must be the same, too." if same else ""
-        raise UsageError(difference(teacher, card.classes, "the data", classes) + advice)
+        raise UsageError(difference(teacher, card.classes, "the data", classes))
     if card.preprocessing.channels != channels:
         raise UsageError(
             f"Pictures have {card.preprocessing.channels} channels for {teacher}, {channels} for "

@@ -13,6 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from effnet.card import Card
 from effnet.compression.quantize.calibration import Calibration
@@ -88,9 +89,10 @@ def folded(net: EfficientNet) -> EfficientNet:
             norm = layer.norm
             assert norm.running_mean is not None
             assert norm.running_var is not None
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-            layer.conv.weight.mul_(scale[:, None, None, None])
-            norm.bias.sub_(norm.running_mean * scale)
+            fused = fuse_conv_bn_eval(layer.conv, norm)
+            assert fused.bias is not None
+            layer.conv.weight.copy_(fused.weight)
+            norm.bias.copy_(fused.bias)
             norm.weight.fill_(1)
             norm.running_mean.zero_()
             norm.running_var.fill_(1 - norm.eps)

@@ -42,14 +42,24 @@ class Calibration:
 
     def levels(self) -> Iterator[NDArray[Any]]:
         """Yield batches (B, C, H, W) of levels, as a predictor takes them."""
-        for start in range(0, len(self), self.batch):
-            yield self.pictures[start : start + self.batch]
+        for place in self.parts:
+            yield self.part(place).pictures
 
     def inputs(self) -> Iterator[NDArray[np.float32]]:
         """Yield batches (B, C, H, W) of the network's input, float32."""
         for levels in self.levels():
             normalised = self.preprocessing.normalised(torch.from_numpy(levels))
             yield normalised.contiguous().numpy()
+
+    @property
+    def parts(self) -> range:
+        """Places of the batches."""
+        return range(-(-len(self) // self.batch))
+
+    def part(self, place: int) -> Self:
+        """Return one batch's pictures."""
+        rows = slice(place * self.batch, (place + 1) * self.batch)
+        return replace(self, pictures=self.pictures[rows], labels=self.labels[rows])
 
     def in_batches(self, batch: int) -> Self:
         """Return the same pictures, so many at a time."""

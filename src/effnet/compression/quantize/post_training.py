@@ -4,7 +4,7 @@ A table says what each way does more carefully than the one before it. Weights a
 an activation has one scale for all its channels, which is what the processors' instructions take.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -231,21 +231,26 @@ def quantize_controlled(
         held = graph.read()
         fed = graph.fed(held, calibration)
         common = _common(library, held, way)
-        items = [*enumerate(graph.inputs(judges.in_batches(BATCH)))]
+        judges = judges.in_batches(BATCH)
         labels = torch.from_numpy(judges.labels)
         reference: list[NDArray[np.float32]] = []
 
-        def validate(model: Any, chosen: Sequence[Any]) -> tuple[float, list[float]]:
+        def taken(place: int) -> NDArray[Any]:
+            """Return a batch as the graph takes it; all of them at once would fill the memory."""
+            [batch] = graph.inputs(judges.part(place))
+            return batch
+
+        def validate(model: Any, chosen: Iterable[int]) -> tuple[float, list[float]]:
             run = graph.form.run(model)
-            answers = [(index, run(batch)) for index, batch in chosen]
-            if not reference and len(answers) == len(items):  # the float graph goes first
+            answers = [(place, run(taken(place))) for place in chosen]
+            if not reference and len(answers) == len(judges.parts):  # the float graph goes first
                 reference.extend(answer for _, answer in answers)
             likeness = [
-                -_difference(reference[index], answer) if reference else 0.0
-                for index, answer in answers
+                -_difference(reference[place], answer) if reference else 0.0
+                for place, answer in answers
             ]
             mean = float(np.mean(likeness))
-            if len(answers) < len(items):
+            if len(answers) < len(judges.parts):
                 return mean, likeness
             outputs = torch.from_numpy(np.concatenate([answer for _, answer in answers]))
             return judged(card, outputs, labels).value + LIKENESS * mean, likeness
@@ -254,7 +259,7 @@ def quantize_controlled(
             library.quantize_with_accuracy_control(
                 held,
                 library.Dataset(fed),
-                library.Dataset(items, lambda item: fed.named(item[1])),
+                library.Dataset(judges.parts, lambda place: fed.named(taken(place))),
                 validate,
                 max_drop=max_drop,
                 subset_size=len(calibration),
@@ -270,7 +275,10 @@ def quantize_controlled(
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep off the screen what NNCF prints and draws: to Python's streams, wherever these lead."""
+    """Keep off the screen what NNCF prints and draws: to Python's streams, wherever these lead.
+
+    That is for as long as it works, so what it is at is told before.
+    """
     with converting(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         yield
 

@@ -4,17 +4,14 @@ Each rung is judged with the file that it wrote, as the file's runtime runs it o
 the first that keeps the accuracy is kept.
 """
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 
 from effnet.card import Card
-from effnet.compression.judge import Judgement, drop, judge, judged, within
+from effnet.compression.judge import Judgement, drop, judge, judge_net, points, within
 from effnet.compression.quantize import litert
 from effnet.compression.quantize.aware import fine_tuned
 from effnet.compression.quantize.calibration import PICTURES, Calibration, choose_pictures
@@ -32,17 +29,17 @@ from effnet.deployment.export import onnx, openvino
 from effnet.deployment.form import Form
 from effnet.deployment.predictor import predictor
 from effnet.errors import (
-    DataError,
     EffnetError,
+    ModelFileError,
     NothingBetter,
     ResourceError,
     UsageError,
     closest,
     out_of_memory,
 )
-from effnet.files import atomic_path
+from effnet.files import whole_file, whole_folder
+from effnet.measure.sessions import first_words
 from effnet.nets.network import EfficientNet
-from effnet.tasks.inference import collect_outputs
 
 JUDGES = 1000
 """Pictures by which layers are put back to float; the whole split judges what comes of it."""
@@ -60,7 +57,7 @@ class Rung:
         name: of the way.
         value: of the figure.
         drop: from the float network's, positive where it became worse.
-        interval: of the drop, 95 percent.
+        drop_interval: of the drop, 95 percent.
         seconds: to quantize and to judge.
         kept: whether this is what was written.
     """
@@ -68,7 +65,7 @@ class Rung:
     name: str
     value: float
     drop: float
-    interval: tuple[float, float]
+    drop_interval: tuple[float, float]
     seconds: float
     kept: bool
 
@@ -81,7 +78,7 @@ class Quantized:
         file: the file, or the folder of OpenVINO's two.
         form: what the file says of its graph.
         rungs: all that were tried, in their order; the last is the one kept.
-        before: what the float network is worth.
+        before: what the drops are from.
         after: what the file is worth.
     """
 
@@ -156,6 +153,7 @@ def quantize(
     calibration: Split,
     validation: Split,
     max_drop: float = 0.01,
+    before: Judgement | None = None,
     pictures: int = PICTURES,
     pixels: bool = False,
     rungs: Sequence[str] | None = None,
@@ -173,6 +171,7 @@ def quantize(
         calibration: the training pictures.
         validation: pictures to judge by, none of them among the training pictures.
         max_drop: how much lower the task's figure may be, such as 0.01 for one point of accuracy.
+        before: what it may be lower than, of the same pictures; None for the float network's own.
         pictures: of the training pictures that show the ranges of values.
         pixels: the file takes pictures as they are, uint8 (N, H, W, C).
         rungs: names of those to try; None for all of the backend's.
@@ -182,17 +181,23 @@ def quantize(
     Raises:
         NothingBetter: no rung keeps the accuracy; nothing was written.
         DataError: there is nothing to calibrate with or to judge by.
-        UsageError: there is no such runtime or rung, or `out` has another's suffix.
+        UsageError: there is no such runtime or rung, `out` has another's suffix, or it is a folder
+            that holds other things.
         ResourceError: it could not be written, or a package is not installed.
     """
+    target = Path(out).resolve()
     backend = require_backend(runtime, Path(out), max_drop, pixels)
     chosen = _chosen(backend, rungs)
-    shown = choose_pictures(calibration, card, pictures=pictures, workers=workers)
-    before = _judged_in_float(net, card, validation, workers)
-    tell(f"float32: {before.figure} {before.value:.4f} on {before.count} pictures")
+    if target.name == carried.GRAPH:
+        target = target.parent
     done: list[Rung] = []
-    target = _target(Path(out))
-    with _workplace(target) as folder:
+    with whole_file(target) if backend.suffix else whole_folder(target, OPENVINO_FILES) as new:
+        folder = new.with_name(f"{new.name}.work")
+        folder.mkdir()
+        shown = choose_pictures(calibration, card, pictures=pictures, workers=workers)
+        if before is None:
+            before = judge_net(net, card, validation, workers=workers)
+            tell(f"float32: {before.figure} {before.value:.4f} on {before.count} pictures")
         subject = Subject(
             net,
             card,
@@ -210,33 +215,28 @@ def quantize(
             if name in SLOW:
                 tell(f"{name}: this takes minutes")
             try:
-                climb(subject, file)
-                after = judge(predictor(file).outputs, card, validation, workers=workers)
-            except EffnetError:
-                raise
-            except Exception as error:  # the tools refuse a graph in many ways; others may do
-                if out_of_memory(error):
-                    raise ResourceError(f"Out of memory, while quantizing: {name}.") from error
-                tell(f"{name}: cannot be done: {_first_line(error)}")
+                after = _climbed(name, climb, subject, file)
+            except ModelFileError as error:
+                tell(f"{name}: cannot be done: {first_words(error)}")
                 continue
             lost, interval = drop(before, after, card)
             kept = within(lost, max_drop)
             done.append(Rung(name, after.value, lost, interval, monotonic() - start, kept))
             tell(told(done[-1], before.figure))
             if kept:
-                _place(file, target)
-                form = carried.read(out)[1]
-                return Quantized(Path(out), form, tuple(done), before, after)
-    raise NothingBetter(_refusal(done, before, max_drop))
+                file.rename(new)
+                break
+        else:
+            raise NothingBetter(_refusal(done, before, max_drop))
+    return Quantized(Path(out), carried.read(target)[1], tuple(done), before, after)
 
 
 def told(rung: Rung, figure: str) -> str:
     """Return a line about a rung."""
-    low, high = rung.interval
+    low, high = rung.drop_interval
     return (
-        f"{rung.name}: {figure} {rung.value:.4f}, {_points(rung.drop)} points lower "
-        f"({_points(low)} to {_points(high)}), {rung.seconds:.0f} s"
-        f"{': kept' if rung.kept else ''}"
+        f"{rung.name}: {figure} {rung.value:.4f}, lost {points(rung.drop)} ({100 * low:.2f} to "
+        f"{100 * high:.2f}), {rung.seconds:.0f} s{': kept' if rung.kept else ''}"
     )
 
 
@@ -275,11 +275,22 @@ def _chosen(backend: Backend, rungs: Sequence[str] | None) -> dict[str, Climb]:
     return {name: known[name] for name in rungs or backend.rungs}
 
 
-def _judged_in_float(net: EfficientNet, card: Card, split: Split, workers: int) -> Judgement:
-    found = collect_outputs(net, split, card.preprocessing, workers=workers, precision="float32")
-    if not len(found.labels):
-        raise DataError(f"None of the {len(split)} pictures to judge by could be read.")
-    return judged(card, found.outputs, found.labels)
+def _climbed(name: str, climb: Climb, subject: Subject, file: Path) -> Judgement:
+    """Write a rung's file, and return what it is worth.
+
+    Raises:
+        ModelFileError: the tools refuse the network, or the runtime the file; others may do.
+    """
+    try:
+        climb(subject, file)
+        run = predictor(file).outputs
+        return judge(run, subject.card, subject.validation, workers=subject.workers)
+    except (EffnetError, OSError):
+        raise
+    except Exception as error:  # the tools refuse a graph in many ways
+        if out_of_memory(error):
+            raise ResourceError(f"Out of memory, while quantizing: {name}.") from error
+        raise ModelFileError(first_words(error)) from error
 
 
 def _float_graph(subject: Subject, runtime: str) -> Graph:
@@ -360,53 +371,12 @@ BACKENDS: dict[str, Backend] = {
 """What quantizes for each runtime."""
 
 
-def _target(out: Path) -> Path:
-    """Return the file or folder that is written as a whole."""
-    return out.parent if out.name == carried.GRAPH else out
-
-
-@contextmanager
-def _workplace(out: Path) -> Iterator[Path]:
-    """Yield a folder beside a target, so that what cannot be written fails before the work."""
-    if out.is_dir() and {file.name for file in out.iterdir()} - OPENVINO_FILES:
-        raise ResourceError(f"Cannot write {out}: the folder is there and holds other things.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(prefix=f".{out.name[:40]}.", dir=out.parent)
-    except OSError as error:
-        raise ResourceError(f"Cannot write {out}: {error.strerror or error}.") from error
-    with folder as name:
-        yield Path(name)
-
-
-def _place(file: Path, out: Path) -> None:
-    """Give a finished file or folder the name that was asked for, instead of an older one."""
-    if file.is_file():
-        with atomic_path(out) as temporary:
-            shutil.copyfile(file, temporary)
-        return
-    try:
-        if out.exists():
-            out.rename(file.with_name("replaced"))
-        file.rename(out)
-    except OSError as error:
-        raise ResourceError(f"Cannot write {out}: {error.strerror or error}.") from error
-
-
 def _refusal(done: Sequence[Rung], before: Judgement, max_drop: float) -> str:
     if not done:
         return "None of the ways to quantize works for this network; nothing was written."
     best = min(done, key=lambda rung: rung.drop)
     return (
         f"Nothing was written: of {len(done)} ways to quantize none keeps the {before.figure} of "
-        f"{before.value:.4f} but for {_points(max_drop)} points. The best, {best.name}, loses "
-        f"{_points(best.drop)}. Allow more, or calibrate with more pictures."
+        f"{before.value:.4f} within {points(max_drop)}. The best, {best.name}, loses "
+        f"{points(best.drop)}. Allow more, or calibrate with more pictures."
     )
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.2f}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,6 +1,7 @@
 """Whether an exported file answers as the network does that it was written from."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,6 +130,24 @@ def real_pictures(folder: str | Path, preprocessing: Preprocessing, count: int =
     if not found:
         raise DataError(f"None of the {len(chosen)} pictures tried in {folder} can be read.")
     return stacked(found)
+
+
+def pictures_for(card: Card, folder: Path | None) -> tuple[Levels | None, Path | None]:
+    """Return real pictures to compare on, and the folder that they are from.
+
+    Without a folder they are from the one that the network was trained on; both are None where that
+    was something else, is not here, or has no pictures.
+
+    Raises:
+        DataError: the folder that is given has none.
+    """
+    if folder is not None:
+        return real_pictures(folder, card.preprocessing), folder
+    source = card.training.get("data")
+    if isinstance(source, str) and Path(source).is_dir():
+        with suppress(DataError):  # it may hold shards
+            return real_pictures(source, card.preprocessing), Path(source)
+    return None, None
 
 
 def _readable(files: list[Path], preprocessing: Preprocessing) -> Iterator[Levels]:

@@ -11,10 +11,10 @@ import numpy as np
 from effnet.card import Card
 from effnet.data.prepare import Levels
 from effnet.deployment.export.check import Compared, ExportCheck, made_pictures
-from effnet.deployment.export.place import files_in, whole
 from effnet.deployment.export.targets import FILES, TARGETS, Target
 from effnet.errors import EffnetError, ModelFileError, UsageError, closest, out_of_memory
 from effnet.extras import installed, require
+from effnet.files import files_in, whole_file, whole_folder
 from effnet.measure.sessions import first_words
 from effnet.nets.network import EfficientNet
 
@@ -70,7 +70,8 @@ def export(
         options: dict[str, Any] = {"pixels": pixels, "precision": precision}
     else:
         options = {"pixels": pixels}
-    with whole(path, target.contents) as temporary:
+    contents = target.contents
+    with whole_folder(path, contents) if contents else whole_file(path) as temporary:
         tell(f"Writing {path} for {target.owner}")
         details = _written(target, net, card, temporary, options)
         runtime, figures = None, Compared(0, None, None)

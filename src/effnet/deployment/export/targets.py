@@ -59,7 +59,7 @@ class Target:
         module: of this package, whose `write` writes it.
         needs: modules that writing and running it need.
         suffix: of its name; empty for a folder of any name.
-        contents: of a folder, the names in it.
+        contents: of a folder, the names in it that are replaced by a new one's.
         precisions: that its weights may have.
         batch: pictures that it takes at a time; None for any number.
         last: whether it takes channels last even where it does not normalise pictures itself.
@@ -135,7 +135,7 @@ TARGETS: dict[str, Target] = {
         owner="TensorRT",
         module="tensorrt",
         needs=_ONNX,
-        contents=("model.onnx", "build_engine.py", "model.engine"),
+        contents=("model.onnx", "build_engine.py"),  # never an engine, which took long to build
         precisions=("float32", "float16"),
         compare=_as_graph_inside,
         note="no engine was built: run build_engine.py where TensorRT and the GPU are",

@@ -23,7 +23,8 @@ Run = Callable[..., Any]
 
 COMMANDS = (
     *("fit", "find-lr", "evaluate", "predict", "check", "models", "scale", "pack"),
-    *("weights", "convert", "export", "bench", "choose"),
+    *("weights", "convert", "export", "bench", "choose", "distil", "prune", "quantize"),
+    "compress",
 )
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "keras", "tensorflow")
 COLOUR = "\x1b["

@@ -1,7 +1,6 @@
 """Settings of the whole suite."""
 
 import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,18 +20,6 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFNET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(autouse=True)
-def _no_handler_left() -> Iterator[None]:
-    """Take back torch's handler of ended processes, which its loading of pictures leaves behind.
-
-    In a process in which OpenVINO has run, the system could not return from it, and ended the whole
-    test process at the next child's end (a signal SIGSEGV of the kernel's own).
-    """
-    yield
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 settings.register_profile("effnet", deadline=None, derandomize=True)

@@ -1,13 +1,11 @@
 """A network with its card, whatever it came from: answers, files, and what is better for here."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from effnet import artifact
 from effnet.card import Card
@@ -18,16 +16,15 @@ from effnet.data.sources import DataSet
 from effnet.deployment.export.check import ExportCheck, real_pictures
 from effnet.deployment.export.export import export
 from effnet.deployment.fastest import Fastest
-from effnet.deployment.form import Form
-from effnet.deployment.predict import Prediction
-from effnet.deployment.predictor import Predictor
+from effnet.deployment.predict import Run
+from effnet.deployment.predictor import Answering
 from effnet.measure.limits import Limit
 from effnet.nets.network import EfficientNet
 from effnet.sharing.folder import write_folder
 from effnet.sharing.repository import push
 
 
-class Trained:
+class Trained(Answering):
     """What can be done with a network and what a model file says of it; `Model` is one.
 
     Attributes:
@@ -38,9 +35,9 @@ class Trained:
     _fastest: Fastest | None = None
 
     @property
+    @abstractmethod
     def card(self) -> Card:
         """What a model file says of the network."""
-        raise NotImplementedError
 
     def save(self, path: str | Path) -> Path:
         """Write the model file, whole or not at all, and return its path.
@@ -90,45 +87,6 @@ class Trained:
         """
         state = self.net.state_dict()
         return push(state, self.card, repository, private=private, licence=licence, token=token)
-
-    @overload
-    def predict(
-        self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...
-    ) -> NDArray[np.float32]: ...
-
-    @overload
-    def predict(
-        self, pictures: str | Path | Iterable[str | Path], *, batch_size: int = ..., top: int = ...
-    ) -> list[Prediction]: ...
-
-    def predict(
-        self,
-        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
-        *,
-        batch_size: int = 32,
-        top: int = 1,
-    ) -> NDArray[np.float32] | list[Prediction]:
-        """Predict the classes, labels or targets of pictures.
-
-        Args:
-            pictures: an array (N, H, W, C), or files, folders and globs, one or several.
-            batch_size: pictures at a time.
-            top: for files, how many of the most probable classes to return.
-
-        Returns:
-            For an array the probabilities (N, classes), or the targets (N, K) in their units; for
-            files a list of `Prediction`.
-
-        Raises:
-            DataError: the array does not have that shape or range, or a folder has no picture.
-        """
-        return self._predictor().predict(pictures, batch_size=batch_size, top=top)
-
-    def predict_files(
-        self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
-    ) -> Iterator[Prediction]:
-        """Yield a prediction for each file as it is made, in constant memory for any number."""
-        return self._predictor().predict_files(files, batch_size=batch_size, top=top)
 
     def export(
         self,
@@ -203,7 +161,8 @@ class Trained:
             **settings,
         )
 
-    def _predictor(self) -> Predictor:
-        if self._fastest is None or not self._fastest.is_for(self.net, self.card.preprocessing):
-            self._fastest = Fastest(self.net, self.card)
-        return Predictor(self.card, Form(), self._fastest.runtime, self._fastest)
+    def _asked(self) -> tuple[Run, Card]:
+        card = self.card
+        if self._fastest is None or not self._fastest.is_for(self.net, card.preprocessing):
+            self._fastest = Fastest(self.net, card)
+        return self._fastest, card

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effnet.cli.output import AsJson, Convention, ModelPlace, print_json
+from effnet.cli.output import AsJson, Convention, MaxDrop, ModelPlace, print_json
 from effnet.cli.reading import numbers, share, words
 from effnet.compression.candidates import PRECISIONS, RUNTIMES, USUAL
 from effnet.errors import NothingBetter, UsageError
@@ -35,9 +35,7 @@ def command(
             "those of training calibrate."
         ),
     ],
-    max_drop: Annotated[
-        str, typer.Option(help="How much accuracy may be lost: 1%, or as a share 0.01.")
-    ] = "1%",
+    max_drop: MaxDrop = "1%",
     latency: Annotated[str | None, _limit("latency", "time for one picture")] = None,
     size: Annotated[str | None, _limit("size", "of a file")] = None,
     memory: Annotated[str | None, _limit("memory", "beside the libraries")] = None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from effnet.cli.output import AsJson, Convention, print_json
+from effnet.cli.output import AsJson, Convention, MaxDrop, print_json
 from effnet.cli.reading import share
 from effnet.errors import UsageError
 
@@ -73,9 +73,7 @@ def command(
             "those of training mend."
         ),
     ] = None,
-    max_drop: Annotated[
-        str, typer.Option(help="How much accuracy may be lost: 1%, or as a share 0.01.")
-    ] = "1%",
+    max_drop: MaxDrop = "1%",
     epochs: Annotated[
         int | None, typer.Option(help="Of the training that mends, if it comes to that. [3]", min=1)
     ] = None,

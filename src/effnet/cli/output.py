@@ -25,6 +25,9 @@ Convention = Annotated[
         help="How a file of timm pads, which it does not tell: tensorflow (tf_*) or torch."
     ),
 ]
+MaxDrop = Annotated[
+    str, typer.Option(help="How much accuracy may be lost: 1%, or as a share 0.01.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effnet.cli.output import AsJson, Convention, ModelPlace, print_json, table
+from effnet.cli.output import AsJson, Convention, MaxDrop, ModelPlace, print_json, table
 from effnet.cli.reading import share, words
 from effnet.errors import DataError
 
@@ -30,9 +30,7 @@ def command(
         typer.Argument(help="A file .onnx or .tflite; for OpenVINO the folder of its two files."),
     ],
     runtime: Annotated[str, typer.Option(help=f"To run it with: {', '.join(RUNTIMES)}.")],
-    max_drop: Annotated[
-        str, typer.Option(help="How much accuracy may be lost: 1%, or as a share 0.01.")
-    ] = "1%",
+    max_drop: MaxDrop = "1%",
     calibration: Annotated[
         int,
         typer.Option(help="Training pictures that show what values there are.", min=1),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from effnet import artifact
 from effnet.card import Card
-from effnet.compression.judge import Judgement, drop, judge_net, points, within
+from effnet.compression.judge import Judgement, Tried, judge_net, points, told, tried
 from effnet.compression.quantize.calibration import balanced
 from effnet.data.batches import evaluation_batches, loading_told
 from effnet.data.imagenet import folder_classes
@@ -81,29 +81,6 @@ class Way:
     name: str
     make: Callable[[Whole], Whole]
     mends: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tried:
-    """What came of a way.
-
-    Attributes:
-        name: the way's.
-        resolution: side in pixels of the pictures.
-        value: of the judged figure.
-        drop: by how much it is lower than that of the network that came in.
-        drop_interval: the drop's 95 percent confidence interval.
-        seconds: that making and judging took.
-        kept: whether the drop is within bounds.
-    """
-
-    name: str
-    resolution: int
-    value: float
-    drop: float
-    drop_interval: tuple[float, float]
-    seconds: float
-    kept: bool
 
 
 @dataclass(frozen=True)
@@ -269,28 +246,20 @@ def first_good(original: Whole, ways: Sequence[Way], gate: Gate) -> Kept:
         began = time.perf_counter()
         whole = way.make(best if way.mends else original)
         after = gate.judged(whole)
-        tried = _compared(way, whole, before, after, gate.max_drop, time.perf_counter() - began)
-        all_tried.append(tried)
-        gate.tell(told(tried, before.figure))
-        if tried.kept:
+        seconds = time.perf_counter() - began
+        made = tried(way.name, before, after, whole.card, most=gate.max_drop, seconds=seconds)
+        all_tried.append(made)
+        gate.tell(told(made, before.figure, f"{made.name}, {made.resolution} px"))
+        if made.kept:
             noted = _noted(whole, way, before, after)
             return Kept(noted, before, after, tuple(all_tried))
-        if tried.drop < lost:
-            best, lost = whole, tried.drop
-    nearest = min(all_tried, key=lambda tried: tried.drop)
+        if made.drop < lost:
+            best, lost = whole, made.drop
+    nearest = min(all_tried, key=lambda made: made.drop)
     raise NothingBetter(
         f"No way keeps the {before.figure} of {before.value:.4f} within {points(gate.max_drop)}; "
         f"the nearest ({nearest.name}) loses {points(nearest.drop)}. Nothing was written. More "
         "--epochs may mend more, and a larger --max-drop allows more."
-    )
-
-
-def told(tried: Tried, figure: str) -> str:
-    """Return what came of a way, in a line."""
-    low, high = tried.drop_interval
-    return (
-        f"{tried.name}, {tried.resolution} px: {figure} {tried.value:.4f}, lost "
-        f"{points(tried.drop)} ({100 * low:.2f} to {100 * high:.2f}), {tried.seconds:.0f} s"
     )
 
 
@@ -323,21 +292,6 @@ def open_for(card: Card, source: str | Path) -> DataSet:
     if found.classes != classes:
         raise UsageError(difference("the model", classes, "the data", found.classes))
     return replace(found, classes=card.classes)
-
-
-def _compared(
-    way: Way, whole: Whole, before: Judgement, after: Judgement, most: float, seconds: float
-) -> Tried:
-    lost, interval = drop(before, after, whole.card)
-    return Tried(
-        name=way.name,
-        resolution=whole.card.preprocessing.resolution,
-        value=after.value,
-        drop=lost,
-        drop_interval=interval,
-        seconds=seconds,
-        kept=within(lost, most),
-    )
 
 
 def _noted(whole: Whole, way: Way, before: Judgement, after: Judgement) -> Whole:

@@ -103,6 +103,58 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What a change has done to the figure that a task is judged by.
+
+    Attributes:
+        name: of the change.
+        resolution: side in pixels of the pictures.
+        value: of the figure.
+        drop: by how much it is lower than before, positive where it became worse.
+        drop_interval: the drop's 95 percent interval.
+        seconds: that making and judging took.
+        kept: whether the drop is within bounds.
+    """
+
+    name: str
+    resolution: int
+    value: float
+    drop: float
+    drop_interval: tuple[float, float]
+    seconds: float
+    kept: bool
+
+
+def tried(
+    name: str, before: Judgement, after: Judgement, card: Card, *, most: float, seconds: float
+) -> Tried:
+    """Compare two judgements of the same pictures; `most` is the largest drop within bounds.
+
+    Raises:
+        DataError: they are not of the same pictures.
+    """
+    lost, interval = drop(before, after, card)
+    return Tried(
+        name=name,
+        resolution=card.preprocessing.resolution,
+        value=after.value,
+        drop=lost,
+        drop_interval=interval,
+        seconds=seconds,
+        kept=within(lost, most),
+    )
+
+
+def told(what: Tried, figure: str, name: str = "") -> str:
+    """Return a line about a change, by its own or a fuller name."""
+    low, high = what.drop_interval
+    return (
+        f"{name or what.name}: {figure} {what.value:.4f}, lost {points(what.drop)} "
+        f"({100 * low:.2f} to {100 * high:.2f}), {what.seconds:.0f} s{': kept' * what.kept}"
+    )
+
+
 def within(lost: float, most: float) -> bool:
     """Whether no more is lost than may be; both are shares.
 

@@ -4,6 +4,7 @@ An exported file brings all that is needed: classes, preprocessing, and how its 
 pictures. Without torch it needs numpy, Pillow and its runtime.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,62 @@ WEIGHTS = "model.safetensors"
 """The model file in a run folder; torch runs it."""
 
 
+class Answering(ABC):
+    """What can be asked for answers: a `Predictor`, a model."""
+
+    @abstractmethod
+    def _asked(self) -> tuple[Run, Card]:
+        """Return what runs the network, and what is known of it."""
+
+    @overload
+    def predict(
+        self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def predict(
+        self, pictures: str | Path | Iterable[str | Path], *, batch_size: int = ..., top: int = ...
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
+        *,
+        batch_size: int = 32,
+        top: int = 1,
+    ) -> NDArray[np.float32] | list[Prediction]:
+        """Predict the classes, labels or targets of pictures.
+
+        Args:
+            pictures: an array (N, H, W, C), or files, folders and globs, one or several.
+            batch_size: pictures at a time.
+            top: for files, how many of the most probable classes to return.
+
+        Returns:
+            For an array the probabilities (N, classes), or the targets (N, K) in their units; for
+            files a list of `Prediction`.
+
+        Raises:
+            DataError: the array does not have that shape or range, or a folder has no picture.
+        """
+        if isinstance(pictures, np.ndarray):
+            run, card = self._asked()
+            use, answers = card.preprocessing, Answers.of(card)
+            return answers_of(run, answers, use, pixels(pictures), batch=batch_size)
+        words = [pictures] if isinstance(pictures, str | Path) else pictures
+        return list(self.predict_files(list_pictures(words), batch_size=batch_size, top=top))
+
+    def predict_files(
+        self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each file as it is made, in constant memory for any number."""
+        run, card = self._asked()
+        use, answers = card.preprocessing, Answers.of(card)
+        return predictions(run, answers, use, files, batch=batch_size, top=top)
+
+
 @dataclass(frozen=True)
-class Predictor:
+class Predictor(Answering):
     """A model that is ready to answer; `predictor` makes one of a file.
 
     It may be asked from several threads: they take turns.
@@ -80,55 +135,8 @@ class Predictor:
         with self._turn:
             return self.run(levels)
 
-    @overload
-    def predict(
-        self, pictures: NDArray[Any], *, batch_size: int = ..., top: int = ...
-    ) -> NDArray[np.float32]: ...
-
-    @overload
-    def predict(
-        self, pictures: str | Path | Iterable[str | Path], *, batch_size: int = ..., top: int = ...
-    ) -> list[Prediction]: ...
-
-    def predict(
-        self,
-        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
-        *,
-        batch_size: int = 32,
-        top: int = 1,
-    ) -> NDArray[np.float32] | list[Prediction]:
-        """Predict the classes, labels or targets of pictures.
-
-        Args:
-            pictures: an array (N, H, W, C), or files, folders and globs, one or several.
-            batch_size: pictures at a time.
-            top: for files, how many of the most probable classes to return.
-
-        Returns:
-            For an array the probabilities (N, classes), or the targets (N, K) in their units; for
-            files a list of `Prediction`.
-
-        Raises:
-            DataError: the array does not have that shape or range, or a folder has no picture.
-        """
-        if isinstance(pictures, np.ndarray):
-            use = self.card.preprocessing
-            return answers_of(self.outputs, self.answers, use, pixels(pictures), batch=batch_size)
-        words = [pictures] if isinstance(pictures, str | Path) else pictures
-        return list(self.predict_files(list_pictures(words), batch_size=batch_size, top=top))
-
-    def predict_files(
-        self, files: Iterable[str | Path], *, batch_size: int = 32, top: int = 1
-    ) -> Iterator[Prediction]:
-        """Yield a prediction for each file as it is made, in constant memory for any number."""
-        return predictions(
-            self.outputs,
-            self.answers,
-            self.card.preprocessing,
-            files,
-            batch=batch_size,
-            top=top,
-        )
+    def _asked(self) -> tuple[Run, Card]:
+        return self.outputs, self.card
 
 
 def predictor(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnet import extras
-from effnet.errors import EffnetError, UsageError, closest, out_of_memory
+from effnet.errors import UsageError, closest
 from effnet.extras import require
 from effnet.measure import writers
 from effnet.measure.records import DTYPES, Setting
@@ -123,16 +123,8 @@ def write(module: "nn.Module", setting: Setting, folder: Path) -> Path:
         ResourceError: a package that this needs is not installed.
     """
     path = folder / file_name(setting.runtime)
-    try:
+    with writers.told(type(module).__name__, setting.runtime):
         named(setting.runtime).write(module, setting, path)
-    except (EffnetError, OSError):
-        raise
-    except Exception as error:  # each library has its own words for what it does not know
-        if out_of_memory(error):
-            raise
-        raise UsageError(
-            f"{type(module).__name__} cannot be written for {setting.runtime}: {error}"
-        ) from error
     return path
 
 

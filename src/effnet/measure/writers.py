@@ -11,13 +11,32 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effnet.errors import EffnetError, UsageError, out_of_memory
 from effnet.extras import require
 from effnet.measure.model_files import INPUT_KEY
 from effnet.measure.quiet import quiet
 from effnet.measure.records import Setting
+from effnet.measure.sessions import first_words
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@contextmanager
+def told(what: str, program: str) -> Iterator[None]:
+    """Say in our words that something cannot be written for a program, whatever goes wrong there.
+
+    Raises:
+        UsageError: the program's libraries do not know something of it.
+    """
+    try:
+        yield
+    except (EffnetError, OSError):
+        raise
+    except Exception as error:  # each library has its own words for what it does not know
+        if out_of_memory(error):
+            raise
+        raise UsageError(f"{what} cannot be written for {program}: {first_words(error)}") from error
 
 
 def write_torch(module: "nn.Module", setting: Setting, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from effnet.card import Card
-from effnet.compression.judge import Judgement, drop, judge, judge_net, points, within
+from effnet.compression.judge import Judgement, Tried, judge, judge_net, points, told, tried
 from effnet.compression.quantize import litert
 from effnet.compression.quantize.aware import fine_tuned
 from effnet.compression.quantize.calibration import PICTURES, Calibration, choose_pictures
@@ -50,27 +50,6 @@ SLOW = (CONTROLLED, FINE_TUNED)
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One way to quantize, and what it did to the figure that the task is judged by.
-
-    Attributes:
-        name: of the way.
-        value: of the figure.
-        drop: from the float network's, positive where it became worse.
-        drop_interval: of the drop, 95 percent.
-        seconds: to quantize and to judge.
-        kept: whether this is what was written.
-    """
-
-    name: str
-    value: float
-    drop: float
-    drop_interval: tuple[float, float]
-    seconds: float
-    kept: bool
-
-
-@dataclass(frozen=True)
 class Quantized:
     """A quantized network.
 
@@ -84,7 +63,7 @@ class Quantized:
 
     file: Path
     form: Form
-    rungs: tuple[Rung, ...]
+    rungs: tuple[Tried, ...]
     before: Judgement
     after: Judgement
 
@@ -190,7 +169,7 @@ def quantize(
     chosen = _chosen(backend, rungs)
     if target.name == carried.GRAPH:
         target = target.parent
-    done: list[Rung] = []
+    done: list[Tried] = []
     with whole_file(target) if backend.suffix else whole_folder(target, OPENVINO_FILES) as new:
         folder = new.with_name(f"{new.name}.work")
         folder.mkdir()
@@ -219,25 +198,15 @@ def quantize(
             except ModelFileError as error:
                 tell(f"{name}: cannot be done: {first_words(error)}")
                 continue
-            lost, interval = drop(before, after, card)
-            kept = within(lost, max_drop)
-            done.append(Rung(name, after.value, lost, interval, monotonic() - start, kept))
+            seconds = monotonic() - start
+            done.append(tried(name, before, after, card, most=max_drop, seconds=seconds))
             tell(told(done[-1], before.figure))
-            if kept:
+            if done[-1].kept:
                 file.rename(new)
                 break
         else:
             raise NothingBetter(_refusal(done, before, max_drop))
     return Quantized(Path(out), carried.read(target)[1], tuple(done), before, after)
-
-
-def told(rung: Rung, figure: str) -> str:
-    """Return a line about a rung."""
-    low, high = rung.drop_interval
-    return (
-        f"{rung.name}: {figure} {rung.value:.4f}, lost {points(rung.drop)} ({100 * low:.2f} to "
-        f"{100 * high:.2f}), {rung.seconds:.0f} s{': kept' if rung.kept else ''}"
-    )
 
 
 def require_backend(runtime: str, out: Path, max_drop: float, pixels: bool = False) -> Backend:
@@ -371,7 +340,7 @@ BACKENDS: dict[str, Backend] = {
 """What quantizes for each runtime."""
 
 
-def _refusal(done: Sequence[Rung], before: Judgement, max_drop: float) -> str:
+def _refusal(done: Sequence[Tried], before: Judgement, max_drop: float) -> str:
     if not done:
         return "None of the ways to quantize works for this network; nothing was written."
     best = min(done, key=lambda rung: rung.drop)

@@ -12,10 +12,10 @@ from effnet.card import Card
 from effnet.data.prepare import Levels
 from effnet.deployment.export.check import Compared, ExportCheck, made_pictures
 from effnet.deployment.export.targets import FILES, TARGETS, Target
-from effnet.errors import EffnetError, ModelFileError, UsageError, closest, out_of_memory
+from effnet.errors import ModelFileError, UsageError, closest
 from effnet.extras import installed, require
 from effnet.files import files_in, whole_file, whole_folder
-from effnet.measure.sessions import first_words
+from effnet.measure.writers import told
 from effnet.nets.network import EfficientNet
 
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
@@ -133,16 +133,8 @@ def _written(
 ) -> Mapping[str, Any]:
     """Write a file, and return what there is to say of it."""
     writer = import_module(f"effnet.deployment.export.{target.module}")
-    try:
+    with told(card.spec.name, target.owner):
         return writer.write(net, card, path, **options) or {}
-    except (EffnetError, OSError):
-        raise
-    except Exception as error:  # each library has its own words for what it does not know
-        if out_of_memory(error):
-            raise
-        raise UsageError(
-            f"{card.spec.name} cannot be written for {target.owner}: {first_words(error)}"
-        ) from error
 
 
 def _require_same(figures: Compared, allowed: float, path: Path) -> None:

@@ -20,10 +20,11 @@ FLOORS = (
     {"tasks", "artifact"},
     {"training", "evaluation", "deployment", "sharing"},
     {"pretrained"},
-    {"compression"},
+    {"compression", "explanation"},
     {"trained"},
     {"model"},
-    {"budget"},
+    {"estimator"},
+    {"budget", "tuning", "report"},
     {"cli", "compat", "tutorial"},
     {"__init__", "__main__"},
 )

@@ -9,6 +9,7 @@ from effnet.errors import ResourceError
 EXTRA_OF: dict[str, str] = {
     "ai_edge_litert": "litert",
     "ai_edge_quantizer": "litert",
+    "captum": "explain",
     "coremltools": "coreml",
     "executorch": "executorch",
     "h5py": "keras",

@@ -127,7 +127,7 @@ def _new(
     as_json: bool,
     settle: "Callable[[Recipe, Job, int], Recipe] | None" = None,
 ) -> None:
-    from effnet.cli.report import describe, finish
+    from effnet.cli.fit_report import describe, finish
     from effnet.data.sources import open_data
     from effnet.model import Model
     from effnet.training.job import declare
@@ -172,7 +172,7 @@ def _with_fastest_batch(recipe: Recipe, job: "Job", pictures: int, *, keep_rate:
 
 
 def _resume(run: Path, as_json: bool) -> None:
-    from effnet.cli.report import finish
+    from effnet.cli.fit_report import finish
     from effnet.data.sources import open_data
     from effnet.model import Model
 

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from effnet import artifact
 from effnet.card import Card
 from effnet.compression.compress import MAX_DROP, compress
@@ -18,6 +20,9 @@ from effnet.deployment.export.export import export
 from effnet.deployment.fastest import Fastest
 from effnet.deployment.predict import Run
 from effnet.deployment.predictor import Answering
+from effnet.devices import on_device
+from effnet.explanation.explain import explain
+from effnet.explanation.explanation import Explanation
 from effnet.measure.limits import Limit
 from effnet.nets.network import EfficientNet
 from effnet.sharing.folder import write_folder
@@ -122,6 +127,50 @@ class Trained(Answering):
             pictures=None if data is None else real_pictures(data, self.card.preprocessing),
             tolerance=tolerance,
         )
+
+    def explain(
+        self,
+        pictures: NDArray[Any] | str | Path | Iterable[str | Path],
+        *,
+        label: str | None = None,
+        method: str = "gradcam",
+        stage: int | str | None = None,
+        stride: int | None = None,
+        batch_size: int = 8,
+        device: str = "auto",
+    ) -> list[Explanation]:
+        """Find out where in pictures the answers to them come from.
+
+        Args:
+            pictures: an array (N, H, W, C), or files, folders and globs, one or several; a file
+                that cannot be read is left out with a warning.
+            label: the class, label or target to explain; None for the one that the model answers.
+            method: "gradcam", "hirescam", "scorecam", "ig" (integrated gradients) or "occlusion".
+            stage: whose map to look at: a stage's number from 0, "stem" or "head"; None for the
+                head's, the last.
+            stride: instead of `stage`: the last stage at this stride.
+            batch_size: pictures at a time.
+            device: where to run.
+
+        Returns:
+            An `Explanation` of each picture, whose `map` lies over the picture itself.
+
+        Raises:
+            UsageError: the label, the method, the stage or the stride is unknown.
+            DataError: the pictures have another form, or none could be read.
+            ResourceError: captum is not installed.
+        """
+        with on_device(self.net, device):
+            return explain(
+                self.net,
+                self.card,
+                pictures,
+                label=label,
+                method=method,
+                stage=stage,
+                stride=stride,
+                batch=batch_size,
+            )
 
     def compress(
         self,

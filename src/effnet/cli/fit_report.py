@@ -15,6 +15,7 @@ from effnet.history import History
 from effnet.measure.counts import count
 from effnet.model import Model
 from effnet.training.job import Job
+from effnet.training.run import RunFolder
 
 
 def describe(job: Job, data: DataSet) -> str:
@@ -50,8 +51,6 @@ def finish(model: Model, data: DataSet, history: History, *, as_json: bool) -> N
         return
     if split is not None:
         typer.echo(f"\nEvaluation on {len(split)} {name} pictures:\n{evaluation_table(figures)}")
-    typer.echo(
-        f"\nRun folder: {history.run}\n"
-        f"Use it:     effnet predict {history.run} PICTURES\n"
-        f"Curves:     tensorboard --logdir {history.run}"
-    )
+    typer.echo(f"\nRun folder: {history.run}\nUse it:     effnet predict {history.run} PICTURES")
+    if RunFolder(history.run).tensorboard.exists():
+        typer.echo(f"Look at it: tensorboard --logdir {history.run}")

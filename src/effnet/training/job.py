@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnet.data.defaults import default_preprocessing
 from effnet.data.preprocessing import Preprocessing
 from effnet.data.sources import DataSet
 from effnet.data.splits import Split
+from effnet.data.weighted import weights_of
 from effnet.errors import DataError
 from effnet.measure.records import cores
 from effnet.nets.spec import Spec
@@ -140,7 +142,7 @@ def declare(
         train_resolution=train_resolution,
         recipe=settled,
         data=data.source,
-        fingerprint=fingerprint(data.train, data.val),
+        fingerprint=fingerprint(data.train, data.val, weights=weights_of(data)),
         weights=weights,
         task=data.task,
         task_settings=task_settings or measured_settings(data.task, data.train.labels),
@@ -148,8 +150,10 @@ def declare(
     )
 
 
-def fingerprint(*splits: Split | None) -> str:
+def fingerprint(*splits: Split | None, weights: NDArray[np.float32] | None = None) -> str:
     """Hash splits' labels with the names of their pictures, or with pictures in memory themselves.
+
+    Where the training pictures have weights, these are hashed, too.
 
     Names are taken from where they begin to differ, so that it does not matter whether a folder
     was named by its relative or by its absolute path.
@@ -166,6 +170,8 @@ def fingerprint(*splits: Split | None) -> str:
             digest.update(f"{name[shared:]}\0{label}\n".encode(errors="surrogateescape"))
             if split.in_memory:
                 digest.update(np.asarray(split.read(index)).tobytes())
+    if weights is not None:
+        digest.update(weights.tobytes())
     return digest.hexdigest()
 
 

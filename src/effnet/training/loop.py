@@ -26,6 +26,7 @@ from effnet.tasks.task import Task
 from effnet.training.checkpoint import State, write_checkpoint
 from effnet.training.distributed import Group
 from effnet.training.events import EventWriter
+from effnet.training.gallery import Gallery
 from effnet.training.guard import MOST_IN_A_ROW
 from effnet.training.job import Job
 from effnet.training.progress import Reporter
@@ -35,6 +36,7 @@ from effnet.training.schedules import learning_rate
 from effnet.training.signals import StopSignals
 from effnet.training.step import Learner
 from effnet.training.suspicions import never_right
+from effnet.training.weighting import picture_weights
 
 
 @dataclass
@@ -52,7 +54,21 @@ class Training:
 
     def __post_init__(self) -> None:
         self.steps = steps_per_epoch(len(self.data.train), self.job.recipe.batch)
-        self.learner = Learner(self.job, self.task, self.state, self.data.train.labels, self.group)
+        self.learner = Learner(
+            self.job,
+            self.task,
+            self.state,
+            self.data.train.labels,
+            self.group,
+            picture_weights(self.data),
+        )
+        self.gallery = Gallery(
+            self.data.val,
+            self.task,
+            self.job.preprocessing,
+            self.events,
+            self.job.recipe.epochs,
+        )
         self._checkpoint_time = time.monotonic()
         self._told: set[str] = set()
 
@@ -180,7 +196,8 @@ class Training:
             precision=recipe.precision,
             channels_last=recipe.channels_last,
         )
-        found = _joined(group.gathered(own))
+        whole = replace(own, indices=own.indices * group.size + group.rank)
+        found = _joined(group.gathered(whole))
         for name, reason in found.unreadable:
             self.run.note(f"validation picture left out: {name}: {reason}")
         if not len(found.labels):
@@ -189,6 +206,7 @@ class Training:
         self._require_finite(figures["loss"], "validation loss")
         if self.task.exclusive:
             self._tell_never_right(found)
+        self.gallery.predictions(len(self.state.history) + 1, self.state.step, found)
         return {f"val_{name}": value for name, value in figures.items()}
 
     def _tell_never_right(self, found: Outputs) -> None:

@@ -21,6 +21,7 @@ from effnet.training.guard import Guard
 from effnet.training.job import Job
 from effnet.training.progressive import Strength, strength
 from effnet.training.remedies import class_weights, logit_offsets
+from effnet.training.weighting import weigh
 
 STEP_KEY = 1
 """Sets the steps' randomness apart from that of the order and the augmentation."""
@@ -38,12 +39,23 @@ class Learner:
         state: is changed by each step.
         labels: of all training pictures, from which the remedies for rare classes are counted.
         group: the processes that train together.
+        picture_weights: (N,) how often each training picture counts in the loss, on average 1; None
+            where all count alike. The loss that is told counts all alike.
     """
 
-    def __init__(self, job: Job, task: Task, state: State, labels: Labels, group: Group) -> None:
+    def __init__(
+        self,
+        job: Job,
+        task: Task,
+        state: State,
+        labels: Labels,
+        group: Group,
+        picture_weights: Tensor | None = None,
+    ) -> None:
         self.job, self.task, self.state, self.group = job, task, state, group
         self.net: EfficientNet = state.net
         self.device = next(self.net.parameters()).device
+        self._picture_weights = picture_weights
         recipe, classes = job.recipe, len(job.classes)
         weights = class_weights(recipe.class_weights, labels, classes)
         offsets = logit_offsets(recipe.logit_adjust, labels, classes)
@@ -116,6 +128,7 @@ class Learner:
         mixed, targets = self.task.mixed(
             pictures, labels, mixup=self._now.mixup, cutmix=self._now.cutmix
         )
+        weights = self._weights_of(batch)
         count = len(labels)
         parts = min(recipe.accumulate, min(counts) // FEWEST)
         scale = len(counts) / sum(counts)
@@ -127,11 +140,18 @@ class Learner:
             with apart, autocast(self.device, recipe.precision):
                 part = mixed[row] if parts > 1 else mixed
                 outputs: Tensor = self._parallel(part)
+                if weights is not None:
+                    weigh(outputs, weights[row])
                 loss = self._loss(outputs, targets[row], part)
                 (loss * (len(row) * scale)).backward()
             correct = self.task.correct(outputs, labels[row])
             sums += torch.stack([loss.detach() * len(row), correct, loss.new_tensor(len(row))])
         return sums
+
+    def _weights_of(self, batch: Batch) -> Tensor | None:
+        if self._picture_weights is None:
+            return None
+        return self._picture_weights[batch.indices].to(self.device, non_blocking=True)
 
     def _loss(self, outputs: Tensor, targets: Tensor, pictures: Tensor) -> Tensor:
         if self._teacher is None:

@@ -20,7 +20,7 @@ from effnet.training.checkpoint import (
 )
 from effnet.training.distillation import require_same_teacher
 from effnet.training.distributed import Group, joined, local_device
-from effnet.training.events import EventWriter
+from effnet.training.events import EventWriter, tried
 from effnet.training.job import Job
 from effnet.training.loop import Training
 from effnet.training.progress import Reporter
@@ -31,6 +31,7 @@ from effnet.training.run import RunFolder
 from effnet.training.step import FEWEST
 from effnet.training.suspicions import leakage
 from effnet.training.syncnorm import synchronised
+from effnet.training.weighting import require_apart
 
 
 def train(
@@ -63,12 +64,14 @@ def train(
         Interrupted, Preempted: a signal came; a checkpoint is written.
         ResourceError: a step needs more memory than there is, the disk is full, or pictures or
             another process of the group no longer answer.
-        UsageError: the folder is in use, or holds another run.
+        UsageError: the folder is in use, or holds another run; or the recipe does not go with the
+            data or with the number of processes.
     """
     device = local_device(pick_device(job.recipe.device))
     with joined(device) as group:
         require_parts(job.recipe, group.size)
         require_classes(job.recipe, job.task)
+        require_apart(job.recipe, data)
         with _opened(run, job, group, resume), settings(job.recipe, device):
             history = _train_joined(net.to(device), data, job, run, reporter, group, resume=resume)
         group.wait()
@@ -108,12 +111,21 @@ def _train_joined(
     data = _with_pseudo_labels(data, job, run, reporter, group, resume=resume)
     task = build_task(job.task, job.classes, job.task_settings)
     folder = run.tensorboard if recipe.tensorboard and group.first else None
-    with EventWriter(folder, state.step) as events:
+    with EventWriter(folder, state.step, run.note) as events:
         training = Training(job, data, task, run, state, reporter, events, group)
         if group.first:
             for line in leakage(data):
                 training.tell(line)
+        if events.active:
+            reporter.tell(f"Watch it: tensorboard --logdir {run.path}")
+            if not state.step:
+                events.graph(net)
         training.go()
+        if events.active:
+            best, _ = artifact.read(run.model)
+            best.to(next(net.parameters()).device)
+            training.gallery.embedding(best, state.step)
+            events.outcome(state.step, tried(job), state.history[state.best_epoch - 1])
     return state.history
 
 

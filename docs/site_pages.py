@@ -1,0 +1,91 @@
+"""The site's pages that are no Markdown files of docs/; mkdocs.yml names this file as a hook.
+
+Notebooks become Markdown, so that their links are checked and they look like all other pages.
+With EFFNET_RUN_NOTEBOOKS=1 they are run first, each in a folder of its own that is thrown away,
+and their pages show what came out.
+"""
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.pages import Page
+from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
+
+ROOT = Path(__file__).parents[1]
+RUN = "EFFNET_RUN_NOTEBOOKS"
+SECONDS_PER_CELL = 600
+
+NOTEBOOKS = "notebooks"
+"""The folder of the site that notebooks' pages are in: one may be named as a page of docs/ is."""
+
+LINK = re.compile(r"(?<=\]\()[^)#\s]+")
+FROM_THE_ROOT = {"README_zh.md": "readme_zh.md"}
+"""Files beside docs/ that are pages of the site, and their names there."""
+ELSEWHERE = {"README.md": "index.md", **FROM_THE_ROOT}
+"""What stands on the site for a file beside docs/."""
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Add the pages; a notebook itself stays, to be downloaded."""
+    for file in list(files):
+        if file.src_uri.endswith(".ipynb"):
+            for uri, content in notebook_page(Path(str(file.abs_src_path))):
+                files.append(File.generated(config, uri, content=content))
+    for name, uri in FROM_THE_ROOT.items():
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let links lead to notebooks' pages, and to files beside docs/, which join the site."""
+    folder, name = posixpath.split(page.file.src_uri)
+    is_notebook = folder == NOTEBOOKS
+    written_in = "" if is_notebook else folder
+
+    def replaced(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(written_in, link[0]))
+        own = is_notebook and target == name.replace(".md", ".ipynb")
+        found = target if own else on_site(target, config, files)
+        known = files.get_file_from_path(found) is not None
+        return posixpath.relpath(found, folder or ".") if known else link[0]
+
+    return LINK.sub(replaced, markdown)
+
+
+def on_site(target: str, config: MkDocsConfig, files: Files) -> str:
+    """Return where on the site a file is, named from docs/; one from beside docs/ is added."""
+    if target.endswith(".ipynb"):
+        return f"{NOTEBOOKS}/{target.removesuffix('.ipynb')}.md"
+    if not target.startswith("../"):
+        return target
+    beside = target.removeprefix("../")
+    if beside in ELSEWHERE:
+        return ELSEWHERE[beside]
+    if (ROOT / beside).is_file() and files.get_file_from_path(beside) is None:
+        path, included = str(ROOT / beside), InclusionLevel.INCLUDED
+        files.append(File.generated(config, beside, abs_src_path=path, inclusion=included))
+    return beside
+
+
+def notebook_page(path: Path) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the address and the content of a notebook's page and of its pictures."""
+    notebook = nbformat.read(path, as_version=4)
+    if os.environ.get(RUN):
+        with TemporaryDirectory() as folder:
+            resources = {"metadata": {"path": folder}}
+            NotebookClient(notebook, timeout=SECONDS_PER_CELL, resources=resources).execute()
+    names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
+    text, found = MarkdownExporter().from_notebook_node(notebook, resources=names)
+    title, rest = text.strip().split("\n", 1)
+    words = "下载这个 notebook" if path.stem.endswith("_zh") else "Download this notebook"
+    yield f"{NOTEBOOKS}/{path.stem}.md", f"{title}\n\n[{words}]({path.name})\n{rest}"
+    yield from found["outputs"].items()

@@ -1,0 +1,1 @@
+"""EfficientNet as scikit-learn has its estimators."""

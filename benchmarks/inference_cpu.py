@@ -2,9 +2,10 @@
 
 Ours runs in torch (eager, compiled, compiled ahead), ONNX Runtime, OpenVINO and LiteRT, in float32
 and where the runtime has it in bfloat16 and int8; "effnet predict" is what `Model.predict` takes by
-itself, with the normalising of a uint8 picture. timm's and torchvision's networks run in PyTorch,
+itself, with the normalising of a uint8 picture, and "effnet predict float32" the same without
+bfloat16. timm's and torchvision's networks run in PyTorch,
 eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All but
-"effnet predict" are given a ready float32 batch. The weights are initial ones: int8 is about time
+these two are given a ready float32 batch. The weights are initial ones: int8 is about time
 alone here, and `effnet compress` says what it does to the accuracy.
 
 Each competitor has a process of its own, with the same number of threads, and waits while another
@@ -18,8 +19,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,7 +104,18 @@ def ours_in_int8(setting: Any, variant: str, folder: Path) -> Run:
     return runtimes.named(setting.runtime).load(file, setting)
 
 
-def predicting(setting: Any, variant: str, folder: Path) -> Run:
+@dataclass(frozen=True)
+class Predicting:
+    """What `Model.predict` runs on a CPU, with pictures for it."""
+
+    fastest: Any
+    levels: Any
+
+    def __call__(self) -> Any:
+        return self.fastest(self.levels)
+
+
+def predicting(setting: Any, variant: str, folder: Path, *, precision: str) -> Run:
     """Return a run of what `Model.predict` runs on a CPU."""
     import numpy as np
 
@@ -110,11 +124,11 @@ def predicting(setting: Any, variant: str, folder: Path) -> Run:
     os.environ["EFFNET_CACHE"] = str(folder)
     net, card = untrained(variant, setting.resolution)
     levels = np.random.default_rng(0).integers(0, 256, setting.shape, dtype=np.uint8)
-    run = Fastest(net, card)
+    run = Predicting(Fastest(net, card, precision=precision), levels)
     end = time.monotonic() + SETTLING
-    while time.monotonic() < end:  # it changes to a quicker program when that is worth it
-        run(levels)
-    return lambda: run(levels)
+    while not run.fastest.settled and time.monotonic() < end:
+        run()
+    return run
 
 
 def untrained(variant: str, resolution: int) -> tuple[Any, Any]:
@@ -191,7 +205,8 @@ def keras(setting: Any, variant: str) -> Run:
 def ways() -> dict[str, tuple[Callable[..., Run], dict[str, Any], dict[str, Any]]]:
     """Return each competitor's builder, its keywords, and what its setting has of its own."""
     found: dict[str, tuple[Callable[..., Run], dict[str, Any], dict[str, Any]]] = {
-        "effnet predict": (predicting, {}, {}),
+        "effnet predict": (predicting, {"precision": "auto"}, {}),
+        "effnet predict float32": (predicting, {"precision": "float32"}, {}),
     }
     for runtime in ("torch", "compiled", "aotinductor", "onnxruntime", "openvino", "litert"):
         found[f"effnet {runtime}"] = (ours, {}, {"runtime": runtime})
@@ -247,7 +262,10 @@ def compete(options: argparse.Namespace) -> None:
         "keras": ("keras", "tensorflow", "tensorflow-cpu"),
     }
     with ready(options.worker, options) as run:
-        serve(run, versions(*packages[library]), WARM_UP)
+        found = versions(*packages[library])
+        if isinstance(run, Predicting):
+            found["runs in"] = run.fastest.program
+        serve(run, found, WARM_UP)
 
 
 def competitor(name: str, variant: str, options: argparse.Namespace) -> Competitor:
@@ -263,26 +281,43 @@ def competitor(name: str, variant: str, options: argparse.Namespace) -> Competit
     return Competitor(name, command, environment)
 
 
+def start(
+    names: Sequence[str], variant: str, options: argparse.Namespace
+) -> tuple[dict[str, Competitor], dict[str, str]]:
+    """Return the competitors that got ready, and what is told of the others."""
+    found: dict[str, Competitor] = {}
+    left_out: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        try:
+            found[name] = competitor(name, variant, options)
+        except RuntimeError as error:
+            left_out[name] = str(error)
+
+    timing = [name for name in names if WAYS[name][0] is predicting]
+    with ThreadPoolExecutor(os.cpu_count()) as beside:  # nothing is timed until all are ready
+        for name in names:
+            if name not in timing:
+                beside.submit(add, name)
+    for name in timing:  # but by these, which look for the quickest program
+        add(name)
+    return {name: found[name] for name in names if name in found}, left_out
+
+
 def compared(variant: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure all competitors that have a variant, in turns."""
     known = [name for name in WAYS if variant in HAVE.get(name.partition(" ")[0], VARIANTS)]
     names = chosen(known, QUICK if options.quick and not options.only else options.only)
-    left_out: dict[str, str] = {}
+    started, left_out = start(names, variant, options)
     with ExitStack() as stack:
-        measures, found = {}, {}
-        for name in names:
-            try:
-                each = competitor(name, variant, options)
-            except RuntimeError as error:
-                left_out[name] = str(error)
-                continue
+        measures = {}
+        for name, each in started.items():
             stack.callback(each.end)
-            found[name] = each.versions
             times = max(1, math.ceil(options.seconds / each.seconds(1)))
             measures[name] = partial(rate, each, times, options.batch)
         rows = summary(in_turns(measures, options.rounds), BASE)
     for row in rows:
-        row["versions"] = found[row["name"]]
+        row["versions"] = started[row["name"]].versions
         # `summary` has the base over each; a reader asks how many times quicker each is.
         row["times_base"] = 1 / row.pop("ours_over_it") if "ours_over_it" in row else None
         row["milliseconds"] = 1000 * options.batch / row["median"]
@@ -341,7 +376,9 @@ def main() -> None:
 def _cells(row: dict[str, Any]) -> list[Any]:
     spread = f"{row['low']:.1f} to {row['high']:.1f}"
     times = "" if row["times_base"] is None else row["times_base"]
-    return [row["name"], row["median"], spread, row["milliseconds"], times]
+    program = row["versions"].get("runs in")
+    name = f"{row['name']} ({program})" if program else row["name"]
+    return [name, row["median"], spread, row["milliseconds"], times]
 
 
 if __name__ == "__main__":

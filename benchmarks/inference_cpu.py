@@ -338,7 +338,7 @@ def main() -> None:
     options.add_argument("--resolution", type=int, default=0, help="0 for each variant's own")
     options.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     options.add_argument("--seconds", type=float, default=0.3, help="of a competitor's turn")
-    options.set_defaults(rounds=25)
+    options.set_defaults(rounds=15)
     options.add_argument("--worker", help=argparse.SUPPRESS)
     options.add_argument("--worker-variant", help=argparse.SUPPRESS)
     settings = options.parse_args()

@@ -15,6 +15,7 @@ from typing import Any
 
 from effnet.extras import installed, require
 
+
 def core() -> Any:
     """Return the core.
 

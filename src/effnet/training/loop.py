@@ -218,7 +218,11 @@ class Training:
             task=self.task.name,
             classes=self.job.classes,
             preprocessing=self.job.preprocessing,
-            training={"data": self.job.data, "recipe": self.job.recipe.to_dict()},
+            training={
+                "data": self.job.data,
+                "fingerprint": self.job.fingerprint,
+                "recipe": self.job.recipe.to_dict(),
+            },
             figures={"epoch": epoch, **figures},
             task_settings=self.task.settings,
         )

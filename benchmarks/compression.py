@@ -25,8 +25,6 @@ Found = dict[str, Any]
 FILES = {"openvino": "", "onnxruntime": ".onnx", "litert": ".tflite"}
 NOTHING_BETTER = 7
 """The exit code of a compression that found nothing better, which is an answer as well."""
-RESOLUTION_SHARE = 5 / 6
-"""Of the network's resolution, which `compress` tries as well."""
 LEARN = {
     "lr": 0.001,
     "warmup-epochs": 0.25,
@@ -63,10 +61,10 @@ def steps(options: Any) -> dict[str, Step]:
             words = ("quantize", model, data, file, "--runtime", runtime)
             found[f"quantize {name} {runtime}"] = Step(words)
     for name, model in models.items():
-        side = str(round(_resolution(model) * RESOLUTION_SHARE))
         picture = str(options.out.with_name(f"{options.out.name}_{name}.png"))
         words = ("compress", model, data, "--out", str(work / f"{name}-small"), "--plot", picture)
-        words += ("--resolutions", side, "--threads", threads)
+        words += ("--threads", threads)
+        words += ("--resolutions", options.resolutions) if options.resolutions else ()
         found[f"compress {name}"] = Step(words)
     words = ("prune", models["b0"], data, "--to", "macs=50%", "--distil", models["b0"])
     found["prune b0"] = Step((*words, "--out", str(work / "pruned"), *training))
@@ -77,12 +75,6 @@ def steps(options: Any) -> dict[str, Step]:
     words = ("fit", data, "--variant", "lite0", *weights, "--recipe", "distil", "--out", str(twin))
     found["without a teacher"] = Step((*words, *training), twin)
     return found
-
-
-def _resolution(model: str) -> int:
-    from effnet.pretrained import open_weights
-
-    return open_weights(model).card.preprocessing.resolution
 
 
 def answer(words: Sequence[str]) -> Any:
@@ -127,7 +119,7 @@ def compressed(found: Found) -> list[str]:
         of, figures = record["candidate"], record["figures"]
         name = f"{of['runtime']}, {of['precision']}, {of['resolution']} px"
         if not figures:
-            rows.append([name, record["problem"], *[""] * 6])
+            rows.append([name, *["-"] * 8, record["problem"]])
             continue
         low, high = figures["drop_interval"]
         rows.append(
@@ -137,12 +129,15 @@ def compressed(found: Found) -> list[str]:
                 f"{100 * figures['drop']:+.2f}",
                 f"{100 * low:+.2f} to {100 * high:+.2f}",
                 f"{figures['latency']['median'] * 1e3:.2f}",
+                f"{figures['latency']['p99'] * 1e3:.2f}",
                 f"{figures['throughput']:.0f}",
                 f"{figures['size'] / 1e6:.1f}",
+                f"{figures['memory'] / 1e6:.0f}",
                 figures["note"],
             ]
         )
-    heads = ["candidate", told["figure"], "points lost", "95 %", "ms", "a second", "MB", "way"]
+    heads = ["candidate", told["figure"], "points lost", "95 %", "ms", "p99 ms", "a second"]
+    heads += ["file MB", "memory MB", "way"]
     return [table(heads, rows), *told["reasons"]]
 
 
@@ -202,6 +197,7 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True, help="where answers and runs go")
     options.add_argument("--epochs", type=int, default=2, help="of a student's training")
     options.add_argument("--threads", type=int, default=2, help="that candidates run with")
+    options.add_argument("--resolutions", help="that `compress` tries as well: 80,64")
     options.add_argument("--training-threads", type=int, default=2)
     settings = options.parse_args()
     settings.work.mkdir(parents=True, exist_ok=True)

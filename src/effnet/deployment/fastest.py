@@ -78,9 +78,9 @@ class Fastest:
         card: what it is.
         runtime: one of `CHOICES`: "auto", or the one to use from the first picture on.
         precision: "float32"; "bfloat16", which gives a little exactness for speed; or "auto", which
-            lets a program that it tries compute in bfloat16 if the processor has it, the classes
-            of some pictures are the same and their probabilities within 0.01, and is torch's own
-            choice in torch and float32 in a runtime asked for.
+            lets a program that it tries compute in bfloat16 if the processor has it and the
+            probabilities of some pictures are within 0.03 of torch's, and is torch's own choice in
+            torch and float32 in a runtime asked for.
         shelf: where converted networks are kept; None for effnet's cache.
 
     Raises:

@@ -1,17 +1,19 @@
 """Pictures per second on a CPU of B0, B3, V2-S and Lite0 in every runtime, beside the peers.
 
 Ours runs in torch (eager, compiled, compiled ahead), ONNX Runtime, OpenVINO and LiteRT, in float32
-and where the runtime has it in bfloat16 and int8; "effnet predict" is what `Model.predict` takes by
-itself, with the normalising of a uint8 picture, and "effnet predict float32" the same without
-bfloat16. timm's and torchvision's networks run in PyTorch,
-eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All but
-these two are given a ready float32 batch. The weights are initial ones: int8 is about time
+and where the runtime has it in bfloat16 and int8. timm's and torchvision's networks run in PyTorch,
+eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All are
+given a ready float32 batch. The weights are initial ones: int8 is about time
 alone here, and `effnet compress` says what it does to the accuracy.
 
 Each competitor has a process of its own, with the same number of threads, and waits while another
 is measured; they take turns.
 
+With --predict it is what `Model.predict` takes by itself, with and without leave for bfloat16, and
+with the normalising of a uint8 picture.
+
     python benchmarks/inference_cpu.py
+    python benchmarks/inference_cpu.py --predict --out benchmarks/results/inference_predict
 """
 
 import argparse
@@ -42,6 +44,7 @@ from common import (
 )
 
 VARIANTS = ("b0", "b3", "v2-s", "lite0")
+PREDICT = ("effnet predict", "effnet predict float32", "timm")
 QUICK = ("effnet torch", "effnet openvino", "timm")
 BASE = "timm"
 """What a speed is told in multiples of: eager PyTorch, as a user first meets it."""
@@ -325,7 +328,8 @@ def start(
 def compared(variant: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure all competitors that have a variant, in turns."""
     known = [name for name in WAYS if variant in HAVE.get(name.partition(" ")[0], VARIANTS)]
-    names = chosen(known, QUICK if options.quick and not options.only else options.only)
+    usual = QUICK if options.quick else [name for name in known if WAYS[name][0] is not predicting]
+    names = chosen(known, options.only or (PREDICT if options.predict else usual))
     started, left_out = start(names, variant, options)
     with ExitStack() as stack:
         measures = {}
@@ -356,6 +360,9 @@ def main() -> None:
     options.add_argument("--resolution", type=int, default=0, help="0 for each variant's own")
     options.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     options.add_argument("--seconds", type=float, default=0.3, help="of a competitor's turn")
+    options.add_argument(
+        "--predict", action="store_true", help="only what `Model.predict` takes, beside timm"
+    )
     options.set_defaults(rounds=15)
     options.add_argument("--worker", help=argparse.SUPPRESS)
     options.add_argument("--worker-variant", help=argparse.SUPPRESS)

@@ -111,6 +111,22 @@ def failed(found: Found) -> bool:
     return any("failed" in found.get(part, {}) for part in ("answer", "validation"))
 
 
+def placeless(found: dict[str, Found], options: Any) -> dict[str, Found]:
+    """Return the same without the paths of this machine."""
+    places = {
+        options.data: "photos",
+        options.b0: "run-b0",
+        options.lite0: "run-lite0",
+        options.work: "work",
+        options.out.parent: "results",
+    }
+    text = json.dumps(found)
+    for place, name in places.items():
+        text = text.replace(str(place), name)
+    same: dict[str, Found] = json.loads(text)
+    return same
+
+
 def compressed(found: Found) -> list[str]:
     """Return the lines of a compression: every candidate."""
     told = found["answer"]
@@ -206,6 +222,7 @@ def main() -> None:
         name: done(name, every[name], settings)
         for name in chosen(every, ["quantize b0 openvino"] if settings.quick else settings.only)
     }
+    found = placeless(found, settings)
     good = {name: one for name, one in found.items() if not failed(one)}
     kinds = {name: one for name, one in good.items() if name.startswith("quantize")}
     students = {name: one for name, one in good.items() if "validation" in one}

@@ -385,8 +385,13 @@ def main() -> None:
         "base": BASE,
         "results": results,
     }
-    lines = [f"Pictures per second of inference on {machine()}: {work}."]
-    for result in results:
+    write(settings.out, record, told(record))
+
+
+def told(record: dict[str, Any]) -> str:
+    """Return the tables of a record."""
+    lines = [f"Pictures per second of inference on {record['machine']}: {record['work']}."]
+    for result in record["results"]:
         lines += [
             f"## {result['variant']} at {result['resolution']} px",
             table(
@@ -395,7 +400,7 @@ def main() -> None:
             ),
             *(f"{name}: not measured. {reason}" for name, reason in result["left_out"].items()),
         ]
-    write(settings.out, record, "\n\n".join(lines))
+    return "\n\n".join(lines)
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:

@@ -58,8 +58,8 @@ FAILED = 1e9
 BETTER = 0.8
 """Of torch's time: a program that is not at least so much quicker is not worth the change, nor is
 bfloat16 beside float32."""
-TIMED, ROUNDS = 8, 5
-"""Pictures at a time, at most, and how often, when programs are compared."""
+TIMED, TURNS, CALLS = 8, 2, 3
+"""Pictures at a time, at most, turns, and calls of a turn, when programs are compared."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -281,11 +281,16 @@ class Fastest:
 
 
 def _share(run: Run, torch_run: Run, levels: Levels) -> float:
-    """Return the median time of a call as a share of torch's, both taken in turns."""
+    """Return the median time of a call as a share of torch's, both taken in turns.
+
+    The first call of a turn does not count: threads of the other may still hold the cores.
+    """
     taken: dict[Run, list[float]] = {run: [], torch_run: []}
-    for _ in range(ROUNDS):
+    for _ in range(TURNS):
         for one, times in taken.items():
-            began = time.perf_counter()
             one(levels)
-            times.append(time.perf_counter() - began)
+            for _ in range(CALLS):
+                began = time.perf_counter()
+                one(levels)
+                times.append(time.perf_counter() - began)
     return median(taken[run]) / median(taken[torch_run])

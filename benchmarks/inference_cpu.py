@@ -3,8 +3,8 @@
 Ours runs in torch (eager, compiled, compiled ahead), ONNX Runtime, OpenVINO and LiteRT, in float32
 and where the runtime has it in bfloat16 and int8. timm's and torchvision's networks run in PyTorch,
 eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All are
-given a ready float32 batch. The weights are initial ones: int8 is about time
-alone here, and `effnet compress` says what it does to the accuracy.
+given a ready float32 batch. The weights are initial ones: int8 is about time alone here, and
+`effnet compress` says what it does to the accuracy.
 
 Each competitor has a process of its own, with the same number of threads, and waits while another
 is measured; they take turns.

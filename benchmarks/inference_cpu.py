@@ -1,16 +1,19 @@
 """Pictures per second on a CPU of B0, B3, V2-S and Lite0 in every runtime, beside the peers.
 
 Ours runs in torch (eager, compiled, compiled ahead), ONNX Runtime, OpenVINO and LiteRT, in float32
-and where the runtime has it in bfloat16 and int8; "effnet predict" is what `Model.predict` takes by
-itself, with the normalising of a uint8 picture. timm's and torchvision's networks run in PyTorch,
-eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All but
-"effnet predict" are given a ready float32 batch. The weights are initial ones: int8 is about time
-alone here, and `effnet compress` says what it does to the accuracy.
+and where the runtime has it in bfloat16 and int8. timm's and torchvision's networks run in PyTorch,
+eager in both memory layouts and compiled; Keras's in TensorFlow as a compiled function. All are
+given a ready float32 batch. The weights are initial ones: int8 is about time alone here, and
+`effnet compress` says what it does to the accuracy.
 
 Each competitor has a process of its own, with the same number of threads, and waits while another
 is measured; they take turns.
 
+With --predict it is what `Model.predict` takes by itself, with and without leave for bfloat16, and
+with the normalising of a uint8 picture.
+
     python benchmarks/inference_cpu.py
+    python benchmarks/inference_cpu.py --predict --out benchmarks/results/inference_predict
 """
 
 import argparse
@@ -18,8 +21,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,12 +44,13 @@ from common import (
 )
 
 VARIANTS = ("b0", "b3", "v2-s", "lite0")
+PREDICT = ("effnet predict", "effnet predict float32", "timm")
 QUICK = ("effnet torch", "effnet openvino", "timm")
 BASE = "timm"
 """What a speed is told in multiples of: eager PyTorch, as a user first meets it."""
 WARM_UP = 5
-SETTLING = 60.0
-"""Seconds in which "effnet predict" may look for the quickest program."""
+SETTLING = 240.0
+"""Seconds at most in which "effnet predict" may look for the quickest program."""
 CALIBRATION = 32
 """Random pictures that int8 takes its ranges of: they decide nothing about time."""
 
@@ -101,20 +107,38 @@ def ours_in_int8(setting: Any, variant: str, folder: Path) -> Run:
     return runtimes.named(setting.runtime).load(file, setting)
 
 
-def predicting(setting: Any, variant: str, folder: Path) -> Run:
+@dataclass(frozen=True)
+class Predicting:
+    """What `Model.predict` runs on a CPU, with pictures for it."""
+
+    fastest: Any
+    levels: Any
+
+    def __call__(self) -> Any:
+        return self.fastest(self.levels)
+
+
+def predicting(setting: Any, variant: str, folder: Path, *, precision: str) -> Run:
     """Return a run of what `Model.predict` runs on a CPU."""
     import numpy as np
+    import torch
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
 
+    from effnet.data.prepare import levels_of, stacked
     from effnet.deployment.fastest import Fastest
 
     os.environ["EFFNET_CACHE"] = str(folder)
     net, card = untrained(variant, setting.resolution)
-    levels = np.random.default_rng(0).integers(0, 256, setting.shape, dtype=np.uint8)
-    run = Fastest(net, card)
+    photographs = map(Image.fromarray, load_sample_images().images)
+    pair = stacked([levels_of(each, card.preprocessing) for each in photographs])
+    settle_on(net, card.preprocessing.normalised(torch.from_numpy(pair)))
+    levels = np.resize(pair, setting.shape)
+    run = Predicting(Fastest(net, card, precision=precision), levels)
     end = time.monotonic() + SETTLING
-    while time.monotonic() < end:  # it changes to a quicker program when that is worth it
-        run(levels)
-    return lambda: run(levels)
+    while not run.fastest.settled and time.monotonic() < end:
+        run()
+    return run
 
 
 def untrained(variant: str, resolution: int) -> tuple[Any, Any]:
@@ -161,13 +185,24 @@ def settled(net: Any) -> Any:
     Without, numbers become so small on their way that a CPU is slow with them.
     """
     import torch
+
+    return settle_on(net, torch.randn(4, 3, 64, 64))
+
+
+def settle_on(net: Any, pictures: Any) -> Any:
+    """Give a network's norms the statistics of pictures.
+
+    It answers these as a trained one does: numbers stay of one size from layer to layer, and
+    rounding does not grow.
+    """
+    import torch
     from torch import nn
 
     norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        net.train()(torch.randn(4, 3, 64, 64))
+        net.train()(pictures)
     return net.eval()
 
 
@@ -191,7 +226,8 @@ def keras(setting: Any, variant: str) -> Run:
 def ways() -> dict[str, tuple[Callable[..., Run], dict[str, Any], dict[str, Any]]]:
     """Return each competitor's builder, its keywords, and what its setting has of its own."""
     found: dict[str, tuple[Callable[..., Run], dict[str, Any], dict[str, Any]]] = {
-        "effnet predict": (predicting, {}, {}),
+        "effnet predict": (predicting, {"precision": "auto"}, {}),
+        "effnet predict float32": (predicting, {"precision": "float32"}, {}),
     }
     for runtime in ("torch", "compiled", "aotinductor", "onnxruntime", "openvino", "litert"):
         found[f"effnet {runtime}"] = (ours, {}, {"runtime": runtime})
@@ -247,7 +283,10 @@ def compete(options: argparse.Namespace) -> None:
         "keras": ("keras", "tensorflow", "tensorflow-cpu"),
     }
     with ready(options.worker, options) as run:
-        serve(run, versions(*packages[library]), WARM_UP)
+        found = versions(*packages[library])
+        if isinstance(run, Predicting):
+            found["runs in"] = run.fastest.program
+        serve(run, found, WARM_UP)
 
 
 def competitor(name: str, variant: str, options: argparse.Namespace) -> Competitor:
@@ -263,26 +302,44 @@ def competitor(name: str, variant: str, options: argparse.Namespace) -> Competit
     return Competitor(name, command, environment)
 
 
+def start(
+    names: Sequence[str], variant: str, options: argparse.Namespace
+) -> tuple[dict[str, Competitor], dict[str, str]]:
+    """Return the competitors that got ready, and what is told of the others."""
+    found: dict[str, Competitor] = {}
+    left_out: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        try:
+            found[name] = competitor(name, variant, options)
+        except RuntimeError as error:
+            left_out[name] = str(error)
+
+    timing = [name for name in names if WAYS[name][0] is predicting]
+    with ThreadPoolExecutor(os.cpu_count()) as beside:  # nothing is timed until all are ready
+        for name in names:
+            if name not in timing:
+                beside.submit(add, name)
+    for name in timing:  # but by these, which look for the quickest program
+        add(name)
+    return {name: found[name] for name in names if name in found}, left_out
+
+
 def compared(variant: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure all competitors that have a variant, in turns."""
     known = [name for name in WAYS if variant in HAVE.get(name.partition(" ")[0], VARIANTS)]
-    names = chosen(known, QUICK if options.quick and not options.only else options.only)
-    left_out: dict[str, str] = {}
+    usual = QUICK if options.quick else [name for name in known if WAYS[name][0] is not predicting]
+    names = chosen(known, options.only or (PREDICT if options.predict else usual))
+    started, left_out = start(names, variant, options)
     with ExitStack() as stack:
-        measures, found = {}, {}
-        for name in names:
-            try:
-                each = competitor(name, variant, options)
-            except RuntimeError as error:
-                left_out[name] = str(error)
-                continue
+        measures = {}
+        for name, each in started.items():
             stack.callback(each.end)
-            found[name] = each.versions
             times = max(1, math.ceil(options.seconds / each.seconds(1)))
             measures[name] = partial(rate, each, times, options.batch)
         rows = summary(in_turns(measures, options.rounds), BASE)
     for row in rows:
-        row["versions"] = found[row["name"]]
+        row["versions"] = started[row["name"]].versions
         # `summary` has the base over each; a reader asks how many times quicker each is.
         row["times_base"] = 1 / row.pop("ours_over_it") if "ours_over_it" in row else None
         row["milliseconds"] = 1000 * options.batch / row["median"]
@@ -303,7 +360,10 @@ def main() -> None:
     options.add_argument("--resolution", type=int, default=0, help="0 for each variant's own")
     options.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     options.add_argument("--seconds", type=float, default=0.3, help="of a competitor's turn")
-    options.set_defaults(rounds=25)
+    options.add_argument(
+        "--predict", action="store_true", help="only what `Model.predict` takes, beside timm"
+    )
+    options.set_defaults(rounds=15)
     options.add_argument("--worker", help=argparse.SUPPRESS)
     options.add_argument("--worker-variant", help=argparse.SUPPRESS)
     settings = options.parse_args()
@@ -325,8 +385,13 @@ def main() -> None:
         "base": BASE,
         "results": results,
     }
-    lines = [f"Pictures per second of inference on {machine()}: {work}."]
-    for result in results:
+    write(settings.out, record, told(record))
+
+
+def told(record: dict[str, Any]) -> str:
+    """Return the tables of a record."""
+    lines = [f"Pictures per second of inference on {record['machine']}: {record['work']}."]
+    for result in record["results"]:
         lines += [
             f"## {result['variant']} at {result['resolution']} px",
             table(
@@ -335,13 +400,15 @@ def main() -> None:
             ),
             *(f"{name}: not measured. {reason}" for name, reason in result["left_out"].items()),
         ]
-    write(settings.out, record, "\n\n".join(lines))
+    return "\n\n".join(lines)
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:
     spread = f"{row['low']:.1f} to {row['high']:.1f}"
     times = "" if row["times_base"] is None else row["times_base"]
-    return [row["name"], row["median"], spread, row["milliseconds"], times]
+    program = row["versions"].get("runs in")
+    name = f"{row['name']} ({program})" if program else row["name"]
+    return [name, row["median"], spread, row["milliseconds"], times]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import effnet
+import tiny
 from effnet.errors import UsageError
 from effnet.measure.counts import count
 from effnet.nets.scaling import scale
@@ -146,6 +148,35 @@ def test_inference_cpu(tmp_path: Path) -> None:
         assert row["milliseconds"] == pytest.approx(1000 / row["median"])
         assert row["times_base"] == pytest.approx(row["median"] / rows["timm"]["median"])
     assert "| effnet openvino int8 |" in (tmp_path / "t.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photographs, and a model that was hardly trained on them."""
+    photos = tiny.folder(tmp_path_factory.mktemp("photos"), train=12, val=12)
+    model = effnet.Model(tiny.SPEC, classes=tiny.CLASSES)
+    out = photos.parent / "run"
+    model.fit(photos, recipe=effnet.Recipe(**tiny.FAST), out=out, verbose=False)
+    return photos, out
+
+
+@pytest.mark.slow
+def test_runtime_parity(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    record = run("runtime_parity", "--quick", *map(str, trained), out=tmp_path / "table")
+    kinds = {(row["padding"], row["side"], row["batch"]) for row in record["rows"]}
+    assert kinds == set(product(("same", "symmetric"), (tiny.SIDE, tiny.SIDE + 1), (1, 7)))
+    assert all(row["agreement"] == 1 and row["difference"] < 1e-4 for row in record["rows"])
+
+
+@pytest.mark.slow
+def test_compression(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, out = trained
+    words = ("--quick", str(photos), str(out), str(out), "--work", str(tmp_path / "work"))
+    record = run("compression", *words, out=tmp_path / "table" / "table")
+    [step] = record["steps"].values()
+    [*_, last] = step["answer"]["rungs"]
+    assert last["kept"]
+    assert f"| {last['name']} |" in (tmp_path / "table" / "table.md").read_text()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 
 import effnet
 import tiny
+from effnet.deployment.fastest import Fastest
 from effnet.errors import DataError, EffnetError, ModelFileError, UsageError
 from effnet.history import History
 from effnet.model import Model
@@ -126,6 +127,25 @@ def test_channels(channels: int) -> None:
     model.fit(pictures, labels, **{**QUIET, "epochs": 6})
     assert len(model.preprocessing.mean) == channels
     assert Model.load(model.save("m.safetensors")).evaluate(pictures, labels).accuracy > 0.6
+
+
+def test_the_precision_of_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Noting(Fastest):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            asked.append(named["precision"])
+            super().__init__(*given, **named)
+
+    monkeypatch.setattr("effnet.trained.Fastest", Noting)
+    model, (pictures, _) = Model(tiny.SPEC, classes=tiny.CLASSES), tiny.arrays(2)
+    for precision in ("auto", "auto", "float32"):
+        model.precision = precision
+        model.predict(pictures)
+    assert asked == ["auto", "float32"]
+    model.precision = "float23"
+    with pytest.raises(UsageError, match="Did you mean 'float32'"):
+        model.predict(pictures)
 
 
 def test_grey_arrays_without_an_axis_for_it() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from effnet.data.sources import DataSet, open_data
     from effnet.deployment.predictor import Predictor, predictor
     from effnet.errors import EffnetError
+    from effnet.estimator.classifier import EfficientNetClassifier
+    from effnet.estimator.features import EfficientNetFeatures
     from effnet.evaluation.metrics import Evaluation
     from effnet.history import History
     from effnet.model import Model
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
     from effnet.nets.scaling import scale, variant_spec
     from effnet.nets.spec import Spec, Stage
     from effnet.training.recipe import Recipe
+    from effnet.tuning.result import Tuning
+    from effnet.tuning.tune import tune
     from effnet.tutorial import build_efficientnet
 
 _HOMES = {
     "DataSet": "effnet.data.sources",
     "EfficientNet": "effnet.nets.network",
+    "EfficientNetClassifier": "effnet.estimator.classifier",
+    "EfficientNetFeatures": "effnet.estimator.features",
     "EffnetError": "effnet.errors",
     "Evaluation": "effnet.evaluation.metrics",
     "History": "effnet.history",
@@ -36,6 +42,7 @@ _HOMES = {
     "Recipe": "effnet.training.recipe",
     "Spec": "effnet.nets.spec",
     "Stage": "effnet.nets.spec",
+    "Tuning": "effnet.tuning.result",
     "bench": "effnet.budget.measuring",
     "build_efficientnet": "effnet.tutorial",
     "choose": "effnet.budget.choose",
@@ -44,12 +51,15 @@ _HOMES = {
     "scale": "effnet.nets.scaling",
     "search": "effnet.budget.search",
     "solve": "effnet.budget.solve",
+    "tune": "effnet.tuning.tune",
     "variant_spec": "effnet.nets.scaling",
 }
 
 __all__ = [
     "DataSet",
     "EfficientNet",
+    "EfficientNetClassifier",
+    "EfficientNetFeatures",
     "EffnetError",
     "Evaluation",
     "History",
@@ -58,6 +68,7 @@ __all__ = [
     "Recipe",
     "Spec",
     "Stage",
+    "Tuning",
     "bench",
     "build_efficientnet",
     "choose",
@@ -67,6 +78,7 @@ __all__ = [
     "scale",
     "search",
     "solve",
+    "tune",
     "variant_spec",
 ]
 

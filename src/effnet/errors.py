@@ -1,10 +1,13 @@
 """The few exceptions a user can meet, each with the exit code of the command line."""
 
+import errno
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 _NO_MEMORY = re.compile("can(no|')t allocate memory|out of memory", re.IGNORECASE)
+_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class EffnetError(Exception):
@@ -64,6 +67,15 @@ class Interrupted(EffnetError):
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says so; torch tells of memory in a RuntimeError."""
     return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an exception, or one that led to it, says that the disk is full or broken."""
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    full = os.strerror(errno.ENOSPC).lower()  # libraries in C++ have no numbers for it
+    return any(getattr(one, "errno", None) in _OF_DISK or full in str(one).lower() for one in chain)
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -161,12 +161,12 @@ def _replaced(path: Path, contents: Collection[str]) -> Iterator[Path]:
             yield new
             for file in files_in(new):
                 _sync(file)
-            if final.is_dir():
-                final.rename(old)
             try:
+                if final.is_dir():
+                    final.rename(old)
                 new.replace(final)
-            except OSError:
-                if old.exists():
+            except BaseException:  # Ctrl-C, too: the temporary folder takes with it what is in it
+                if old.exists() and not final.exists():
                     old.rename(final)
                 raise
     except OSError as error:

@@ -15,7 +15,7 @@ from effnet.compression.compress import MAX_DROP, compress
 from effnet.compression.gate import open_for
 from effnet.compression.outcome import Compression
 from effnet.data.sources import DataSet
-from effnet.deployment.export.check import ExportCheck, real_pictures
+from effnet.deployment.export.check import ExportCheck, pictures_for
 from effnet.deployment.export.export import export
 from effnet.deployment.fastest import Fastest
 from effnet.deployment.predict import Run
@@ -34,9 +34,12 @@ class Trained(Answering):
 
     Attributes:
         net: the network.
+        precision: in which `predict` computes: "float32", "bfloat16", or "auto", where a program
+            that takes over from torch on a CPU may compute in bfloat16; see docs/measuring.md.
     """
 
     net: EfficientNet
+    precision: str = "auto"
     _fastest: Fastest | None = None
 
     @property
@@ -108,7 +111,8 @@ class Trained(Answering):
         Args:
             out: the file or folder to write, whole or not at all.
             to: "onnx", "openvino", "litert", "torch-export", "keras", ...; see docs/exporting.md.
-            data: a folder of real pictures to compare on; None for some that are made.
+            data: a folder of real pictures to compare on; None for the one that it was trained
+                on, or, where that is not here, for some that are made.
             embed_preprocessing: the file takes uint8 (N, H, W, C) and normalises it itself.
             precision: of the weights: "float32", "float16" or "bfloat16", as the kind has it.
             tolerance: largest difference, over the largest output, with which it is kept; None for
@@ -124,7 +128,7 @@ class Trained(Answering):
             to=to,
             pixels=embed_preprocessing,
             precision=precision,
-            pictures=None if data is None else real_pictures(data, self.card.preprocessing),
+            pictures=pictures_for(self.card, None if data is None else Path(data))[0],
             tolerance=tolerance,
         )
 
@@ -198,7 +202,8 @@ class Trained(Answering):
             UsageError, DataError, ResourceError, Interrupted, Preempted: see
                 `effnet.compression.compress.compress`.
         """
-        opened = data if isinstance(data, DataSet) else open_for(self.card, data)
+        tell = partial(print, file=sys.stderr) if verbose else lambda _: None
+        opened = data if isinstance(data, DataSet) else open_for(self.card, data, tell=tell)
         return compress(
             self.net,
             self.card,
@@ -206,12 +211,16 @@ class Trained(Answering):
             out=Path(out),
             max_drop=max_drop,
             limits=limits,
-            tell=partial(print, file=sys.stderr) if verbose else lambda _: None,
+            tell=tell,
             **settings,
         )
 
     def _asked(self) -> tuple[Run, Card]:
-        card = self.card
-        if self._fastest is None or not self._fastest.is_for(self.net, card.preprocessing):
-            self._fastest = Fastest(self.net, card)
-        return self._fastest, card
+        card, known = self.card, self._fastest
+        if (
+            known is None
+            or known.precision != self.precision
+            or not known.is_for(self.net, card.preprocessing)
+        ):
+            known = self._fastest = Fastest(self.net, card, precision=self.precision)
+        return known, card

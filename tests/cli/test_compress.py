@@ -13,12 +13,13 @@ import tiny
 from compression.made_up import MadeUp
 from effnet.cli.reading import numbers, share, words
 from effnet.compression import compress as compressing
-from effnet.compression.outcome import REPORT
+from effnet.compression.outcome import PICTURE, REPORT
 from effnet.errors import ResourceError, UsageError
 
 Run = Callable[..., Any]
+PRECISIONS = ("--precisions", "float32,bfloat16,int8")
 ROWS = 6
-"""Of the table: what came in and five candidates."""
+"""Of the table on two runtimes: what came in and five candidates."""
 
 
 @pytest.fixture
@@ -45,12 +46,14 @@ def test_a_compression_is_told(
     run: Run, tools: MadeUp, model: Path, photos: Path, tmp_path: Path
 ) -> None:
     out, plot = tmp_path / "out", tmp_path / "plot.png"
-    options = ("--runtimes", "openvino, onnxruntime", "--latency", "10ms", "--threads", 1)
-    result = run("compress", model, photos, *options, "--out", out, "--plot", plot)
+    options = ("--runtimes", "openvino, onnxruntime", *PRECISIONS, "--latency", "10ms")
+    result = run("compress", model, photos, *options, "--threads", 1, "--out", out, "--plot", plot)
     assert result.code == 0, result.err
-    assert {path.name for path in out.iterdir()} == {"model.xml", REPORT}
-    with Image.open(plot) as picture:
-        assert picture.format == "PNG"
+    assert {path.name for path in out.iterdir()} == {"model.xml", REPORT, PICTURE}
+    for file in (plot, out / PICTURE):
+        assert f"Picture: {file}" in result.out.splitlines()
+        with Image.open(file) as picture:
+            assert picture.format == "PNG"
     lines = result.out.splitlines()
     assert lines[0].split()[:3] == ["runtime", "precision", "px"]
     assert lines[1].endswith("what came in")
@@ -92,7 +95,7 @@ def test_programs_get_json(
     assert printed["file"] == str(tmp_path / "out" / "model.xml")
     assert [row["problem"] for row in printed["records"]] == ["", "", "not installed"]
     assert printed["winner"]["candidate"]["runtime"] == "openvino"
-    assert printed["picture"] is None
+    assert printed["picture"] == str(tmp_path / "out" / PICTURE)
 
 
 def test_nothing_better_is_exit_code_7_and_the_table(
@@ -100,8 +103,8 @@ def test_nothing_better_is_exit_code_7_and_the_table(
 ) -> None:
     (tmp_path / "results").mkdir()
     out = tmp_path / "results" / "out"
-    options = ("--runtimes", "openvino,onnxruntime", "--latency", "1ms", "--out", out)
-    result = run("compress", model, photos, *options)
+    options = ("--runtimes", "openvino,onnxruntime", *PRECISIONS, "--latency", "1ms")
+    result = run("compress", model, photos, *options, "--out", out)
     assert result.code == 7
     assert len([line for line in result.out.splitlines() if "breaks" in line]) == ROWS - 1
     assert "Nothing is better" in result.err
@@ -110,8 +113,9 @@ def test_nothing_better_is_exit_code_7_and_the_table(
 
 
 def test_a_smaller_network_is_distilled_for_so_many_epochs(
-    run: Run, tools: MadeUp, model: Path, photos: Path, tmp_path: Path
+    run: Run, tools: MadeUp, photos: Path, tmp_path: Path
 ) -> None:
+    model = effnet.Model("b0", classes=tiny.CLASSES).save(tmp_path / "b0.safetensors")
     options = ("--runtimes", "openvino", "--precisions", "float32", "--smaller", "lite0")
     result = run("compress", model, photos, *options, "--epochs", 2, "--out", tmp_path / "out")
     assert result.code == 0, result.err

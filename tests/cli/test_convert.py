@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import effnet
 import tiny
 from effnet.data.preprocessing import Preprocessing
+from effnet.errors import ResourceError
 from effnet.measure.records import Measurement, Timing
 from effnet.nets.spec import Spec
 from effnet.weights import files
@@ -230,6 +231,20 @@ def test_symmetric_padding_is_exact_on_turned_pictures(
     assert np.allclose(after.predict(pictures), before.predict(pictures), atol=1e-6)
 
 
+def test_what_is_exact_is_judged_too_where_there_is_data(
+    run: Run, even: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    words = ("--padding", "symmetric", "--data", even.parent / "data", "--max-drop", "0")
+    result = run("convert", even, out, *words, "--no-bench", "--json")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert (told["padding"], told["resolution"], told["pictures"]) == ("turned", 16, COUNT)
+    assert told["before"]["value"] == told["after"]["value"] == 1
+    assert [tried["name"] for tried in told["tried"]] == [told["what"]]
+    assert effnet.load(out).figures["val_accuracy"] == 1
+
+
 def test_a_network_that_answers_nothing_is_refused(run: Run, tmp_path: Path) -> None:
     model = effnet.load(known(SAME, tmp_path, side=17))
     with torch.no_grad():
@@ -288,15 +303,28 @@ def test_what_loses_too_much_is_not_written(run: Run, even: Path, tmp_path: Path
 
 
 def test_what_cannot_be_written_is_told_before_the_work(
-    run: Run, even: Path, tmp_path: Path
+    run: Run, even: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("--padding", "symmetric", "--no-turn", "--data", even.parent / "data")
+    monkeypatch.setattr("effnet.pretrained.open_weights", lambda *_, **__: pytest.fail("began"))
     (tmp_path / "folder.safetensors").mkdir()
-    for out in (tmp_path / "folder.safetensors", even / "out.safetensors"):
-        result = run("convert", even, out, *words)
-        assert (result.code, result.out) == (5, "")
-        assert result.err.startswith(f"Error: Cannot write {out}: ")
-        assert "accuracy" not in result.err
+    for more in ((), ("--no-turn", "--data", even.parent / "data")):
+        for out in (tmp_path / "folder.safetensors", even / "out.safetensors"):
+            result = run("convert", even, out, "--padding", "symmetric", *more)
+            assert (result.code, result.out) == (5, "")
+            assert result.err.startswith(f"Error: Cannot write {out}: ")
+
+
+def test_a_measurement_that_fails_leaves_the_older_file(
+    run: Run, even: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bench(*_: Any, **__: Any) -> Measurement:
+        raise ResourceError("no room")
+
+    monkeypatch.setattr("effnet.measure.bench.bench", bench)
+    out = tmp_path / "out.safetensors"
+    out.write_text("older")
+    assert run("convert", even, out, "--padding", "symmetric").code == 5
+    assert out.read_text() == "older"
 
 
 def test_static_kernels(run: Run, experts: Path, tmp_path: Path) -> None:
@@ -324,6 +352,14 @@ def test_static_kernels(run: Run, experts: Path, tmp_path: Path) -> None:
         ("even", ["--padding", "symmetric", "--static-kernels"], 2, "one of --to"),
         ("even", ["--padding", "symmetric", "--from", "timm"], 2, "no use for --from"),
         ("even", ["--padding", "symmetric", "--max-drop", "2"], 2, "--max-drop must be a share"),
+        (
+            *("even", ["--padding", "symmetric", "--max-drop", "2%", "--workers", "2"], 2),
+            "no use for --max-drop, --workers",
+        ),
+        (
+            *("even", ["--padding", "symmetric", "--epochs", "2", "--device", "cpu"], 2),
+            "no use for --epochs, --device",
+        ),
         ("even", ["--padding", "symmetric", "--runtime", "torsh"], 2, "Did you mean 'torch'"),
         ("even", ["--padding", "symmetric", "--no-turn", "--data", "gone"], 3, "'gone'"),
         (

@@ -97,6 +97,15 @@ def test_dry_run_writes_nothing(
         assert job["classes"] == ["Füchsin", "cat", "dog"]
 
 
+@pytest.mark.parametrize(("warm_up", "told"), [("0.5", False), ("1", True)])
+def test_a_training_of_warm_up_alone_is_told(
+    run: Run, photos: Path, warm_up: str, told: bool
+) -> None:
+    result = run("fit", photos, *SMALL, "--dry-run", "--warmup-epochs", warm_up)
+    assert result.code == 0, result.err
+    assert ("In all 1 epochs the rate only rises" in result.err) == told
+
+
 def test_a_used_folder_is_refused(run: Run, photos: Path, finished: Path) -> None:
     before = (finished / "model.safetensors").read_bytes()
     result = run("fit", photos, *SMALL, "--out", finished)

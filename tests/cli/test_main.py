@@ -24,7 +24,7 @@ Run = Callable[..., Any]
 COMMANDS = (
     *("fit", "find-lr", "evaluate", "predict", "check", "models", "scale", "pack"),
     *("weights", "convert", "export", "bench", "choose", "distil", "prune", "quantize"),
-    "compress",
+    *("compress", "explain", "report", "tune"),
 )
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "keras", "tensorflow")
 COLOUR = "\x1b["

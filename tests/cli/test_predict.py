@@ -162,12 +162,29 @@ def test_a_folder_or_glob_without_pictures(
     assert f"no picture in {word}" in result.err
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-@pytest.mark.parametrize(("batch", "parts"), [(1, 3), (4, 4), (5, 2), (32, 3)])
+@pytest.mark.parametrize(
+    ("form", "batch", "parts", "runtime"),
+    [
+        *(
+            (form, batch, parts, "auto")
+            for form in ("csv", "jsonl")
+            for batch, parts in ((1, 3), (4, 4), (5, 2), (32, 3))
+        ),
+        pytest.param("csv", 5, 2, "openvino", marks=pytest.mark.slow),
+    ],
+)
 def test_shards_one_after_the_other_are_a_single_run(
-    run: Run, model_file: Path, photos: Path, tmp_path: Path, form: str, batch: int, parts: int
+    run: Run,
+    model_file: Path,
+    photos: Path,
+    tmp_path: Path,
+    form: str,
+    batch: int,
+    parts: int,
+    runtime: str,
 ) -> None:
     words = ["predict", model_file, photos, "--format", form, "--batch", batch, "--top", 3]
+    words += ["--runtime", runtime]
     assert run(*words, "--out", tmp_path / "whole").code == 0
     outs = [tmp_path / f"part{n}" for n in range(1, parts + 1)]
     for number, out in enumerate(outs, 1):

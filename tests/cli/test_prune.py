@@ -11,8 +11,11 @@ import yaml
 import effnet
 import tiny
 from effnet.compression.prune_run import Report, prune_and_train
+from effnet.compression.teacher import teacher_file
 from effnet.data.sources import DataSet, open_data
 from effnet.data.splits import Split
+from effnet.errors import UsageError
+from effnet.sharing.folder import write_folder
 
 Run = Callable[..., Any]
 
@@ -99,6 +102,51 @@ def test_it_is_judged_by_the_pictures_that_its_training_held_out(
 
 def names(split: Split) -> list[str]:
     return [split.name(index) for index in range(len(split))]
+
+
+def test_pictures_that_it_has_learnt_from_do_not_judge_it(run: Run, tmp_path: Path) -> None:
+    data = tiny.folder(tmp_path / "data", train=12, val=0)
+    trained = {**tiny.FAST, "epochs": 1, "val_share": 0.0}
+    effnet.Model(tiny.SPEC).fit(data, out=tmp_path / "whole", verbose=False, **trained)
+    moved = data.rename(tmp_path / "moved")
+    out = tmp_path / "run"
+    result = run("prune", tmp_path / "whole", moved, "--out", out, *SMALL, "--to", "macs=80%")
+    assert result.code == 3
+    assert "the model was trained on all others" in result.err
+    assert not out.exists()
+
+
+def test_a_teacher_is_named_as_weights_are_everywhere(
+    run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFNET_CACHE", str(tmp_path / "cache"))
+    whole = effnet.load(place / "whole")
+    shared = write_folder(tmp_path / "shared", whole.net.state_dict(), whole.card)
+    seen: list[str] = []
+
+    def watched(*_: Any, recipe: Any, **__: Any) -> Report:
+        seen.append(recipe.distil)
+        raise UsageError("seen")
+
+    monkeypatch.setattr("effnet.compression.prune_run.prune_and_train", watched)
+    more = ("--to", "macs=80%", "--distil", shared)
+    assert run(*words(place, tmp_path / "run", *more)).err == "Error: seen\n"
+    (kept,) = (tmp_path / "cache" / "teachers").iterdir()
+    assert seen == [str(kept)]
+
+
+def test_a_teacher_calls_the_classes_as_the_model_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFNET_CACHE", str(tmp_path / "cache"))
+    named = tuple(f"class {number}" for number in range(1000))
+    folders = tuple(f"n{number:08}" for number in range(1000))
+    for name in folders:
+        (tmp_path / "data" / name).mkdir(parents=True)
+    model = effnet.Model(tiny.SPEC.with_(classes=1000), classes=named)
+    file, data = model.save(tmp_path / "teacher.safetensors"), str(tmp_path / "data")
+    assert teacher_file(str(file), data, classes=named) == file
+    assert effnet.load(teacher_file(str(file), data, classes=folders)).classes == folders
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import effnet
 import tiny
 from effnet.cli.quantize import RUNTIMES
+from effnet.compression import judge
 from effnet.compression.quantize import quantize as ladder
 
 Run = Callable[..., Any]
@@ -56,7 +57,7 @@ def test_a_model_becomes_a_folder_of_openvino(
 def test_where_none_holds(
     run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ladder, "drop", lambda *given: (0.3, (0.2, 0.4)))
+    monkeypatch.setattr(judge, "drop", lambda *given: (0.3, (0.2, 0.4)))
     words = ("--runtime", "openvino", "--rungs", "per-channel", "--calibration", 3)
     result = run("quantize", model, folder, tmp_path / "int8", *words)
     assert result.code == 7

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compression.made_up import NET, USUAL, Figure, MadeUp, compressed, data, won
+import tiny
+from compression.made_up import BUSY, LARGE, NET, USUAL, Figure, MadeUp, compressed, data, won
+from effnet.compression.building import Built, Order
 from effnet.compression.candidates import PRECISIONS, RUNTIMES, Candidate, candidates
-from effnet.compression.outcome import REPORT, Compression
+from effnet.compression.outcome import PICTURE, REPORT, Compression
 from effnet.compression.records import Demands, Figures, Record, winner
 from effnet.errors import DataError, NothingBetter, ResourceError, UsageError
 from effnet.measure.limits import Limit
-from effnet.measure.records import Timing
+from effnet.measure.records import Measurement, Setting, Timing
+from effnet.nets.scaling import variant_spec
 
 
 def tried(found: Compression) -> dict[tuple[str, str, int], Record]:
@@ -44,6 +47,7 @@ def test_candidates_are_what_came_in_and_then_each_combination_once(
         for side in (50, *sides)
         if precision in RUNTIMES[runtime]
     } | {("own", "torch", "float32", 50)}
+    spec = variant_spec("b2").with_(name="own")
     options: dict[str, Any] = {
         "runtimes": runtimes,
         "precisions": precisions,
@@ -52,9 +56,9 @@ def test_candidates_are_what_came_in_and_then_each_combination_once(
     }
     if len(every) == 1:
         with pytest.raises(UsageError, match="Nothing is left to try"):
-            candidates("own", 50, **options)
+            candidates(spec, 50, **options)
         return
-    found = candidates("own", 50, **options)
+    found = candidates(spec, 50, **options)
     told = [(one.network, one.runtime, one.precision, one.resolution) for one in found]
     assert told[0] == ("own", "torch", "float32", 50)
     assert len(told) == len(every)
@@ -64,6 +68,30 @@ def test_candidates_are_what_came_in_and_then_each_combination_once(
     assert len({one.slug for one in found}) == len(found)
 
 
+def test_all_precisions_are_tried_if_none_are_named() -> None:
+    every = {(one.runtime, one.precision) for one in candidates(tiny.SPEC, 16)}
+    assert every == {(runtime, each) for runtime, its in RUNTIMES.items() for each in its}
+
+
+@pytest.mark.parametrize(
+    ("name", "smaller"),
+    [
+        ("b1", True),
+        ("b2", False),
+        ("b3", False),
+        ("v2-b0", True),
+        ("v2-b2", False),
+    ],
+)
+def test_a_relative_computes_or_holds_less(name: str, smaller: bool) -> None:
+    spec = variant_spec("b2", classes=3)
+    if smaller:
+        assert {one.network for one in candidates(spec, 96, smaller=[name])} == {"b2", name}
+    else:
+        with pytest.raises(UsageError, match=f"{name} is not smaller than b2"):
+            candidates(spec, 96, smaller=["b1", name])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -71,11 +99,12 @@ def test_candidates_are_what_came_in_and_then_each_combination_once(
         ({"precisions": ["int4"]}, "Did you mean 'int8'"),
         ({"resolutions": [0]}, "at least 1 pixel"),
         ({"smaller": ["lite9"]}, "lite"),
-        ({"smaller": ["tiny"]}, "tiny"),
+        ({"smaller": ["tiny"]}, "Unknown variant 'tiny'"),
+        ({"smaller": ["lite0"]}, "lite0 is not smaller than tiny"),
         ({"limits": "macs=1G"}, "latency, size, memory"),
         ({"max_drop": 1.5}, r"\[0, 1\)"),
         ({"data": data(classes=("blue", "green", "pink"))}, "Only in the model: red"),
-        ({"data": data(task="regress")}, "has targets"),
+        ({"data": data(task="regress")}, "the data's regress"),
     ],
 )
 def test_what_cannot_be_meant_is_said_before_anything_is_built(
@@ -178,7 +207,7 @@ def test_the_quickest_that_keeps_a_point_is_written_and_said_why(tmp_path: Path)
     best = won(found)
     assert best is not None
     assert (best.runtime, best.precision) == ("openvino", "bfloat16")
-    assert {path.name for path in out.iterdir()} == {"model.xml", REPORT}
+    assert {path.name for path in out.iterdir()} == {"model.xml", REPORT, PICTURE}
     assert found.file == out / "model.xml"
     assert (out / "model.xml").read_text() == str(best)
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # nothing else is left
@@ -231,6 +260,7 @@ def test_other_resolutions_and_relatives_are_tried(tmp_path: Path) -> None:
     found = compressed(
         tmp_path / "out",
         made_up,
+        card=LARGE,
         runtimes=["openvino"],
         precisions=["float32"],
         resolutions=[8],
@@ -242,8 +272,56 @@ def test_other_resolutions_and_relatives_are_tried(tmp_path: Path) -> None:
     assert made_up.distilled == ["lite0"]
     assert made_up.settings == [{"threads": 1, "workers": 2, "epochs": 3}]
     networks = [(one.candidate.network, one.candidate.resolution) for one in found.records]
-    assert networks == [("tiny", 16), ("tiny", 16), ("tiny", 8), ("lite0", 16), ("lite0", 8)]
+    assert networks == [("b1", 16), ("b1", 16), ("b1", 8), ("lite0", 16), ("lite0", 8)]
     assert str(won(found)) == "lite0 on openvino in float32 at 8 px"
+
+
+# What is in doubt.
+
+
+def test_a_time_in_doubt_is_taken_again_before_one_wins(tmp_path: Path) -> None:
+    told: list[str] = []
+    made_up = MadeUp(busy={("torch", "float32"): 1, ("openvino", "bfloat16"): 1})
+    found = compressed(tmp_path / "out", made_up, tell=told.append)
+    again = [line.split(":")[1] for line in told if line.startswith("again")]
+    assert again == [f" the time of {one} ..." for one in (found.records[0].candidate, won(found))]
+    assert len(made_up.asked) == len(set(made_up.asked))  # nothing is built twice
+    assert "4 times quicker (3 ms instead of 12 ms)" in found.reasons[0]
+    assert not [line for line in found.reasons if "doubt" in line]
+
+
+@pytest.mark.parametrize(
+    ("busy", "limits", "doubted"),
+    [
+        (("torch", "float32"), "", "tiny on torch in float32 at 16 px"),
+        (("openvino", "bfloat16"), "", "tiny on openvino in bfloat16 at 16 px"),
+        (("torch", "float32"), "latency=1us", "tiny on torch in float32 at 16 px"),
+        (("onnxruntime", "float32"), "", None),
+        (("torch", "float32"), "size=6MB", None),
+    ],
+)
+def test_what_stays_in_doubt_is_said_where_it_decides(
+    busy: tuple[str, str], limits: str, doubted: str | None, tmp_path: Path
+) -> None:
+    found = compressed(tmp_path / "out", MadeUp(busy={busy: 2}), limits=limits)
+    doubts = [line for line in found.reasons if line.startswith("In doubt")]
+    assert [line.partition(". ")[0] for line in doubts] == (
+        [f"In doubt is the time of {doubted}: {BUSY}"] if doubted else []
+    )
+
+
+def test_a_time_that_cannot_be_taken_again_stays_in_doubt(tmp_path: Path) -> None:
+    class Hindered(MadeUp):
+        def _measure(self, order: Order, built: Built, setting: Setting) -> Measurement:
+            if len(self.asked) == 6 and order.candidate.runtime == "torch":
+                raise ResourceError("no memory")
+            return super()._measure(order, built, setting)
+
+    told: list[str] = []
+    made_up = Hindered(busy={("torch", "float32"): 1})
+    found = compressed(tmp_path / "out", made_up, tell=told.append)
+    assert told[-1].strip() == "no memory"
+    assert "In doubt" in found.reasons[-1]
 
 
 # What fails, what is hopeless.

@@ -11,9 +11,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from compression.made_up import CARD, NET, USUAL, MadeUp, data
+from compression.made_up import LARGE, USUAL, MadeUp, compressed
 from compression.made_up import Figure as Taken
-from effnet.compression.compress import compress
 from effnet.compression.outcome import Compression
 from effnet.compression.picture import COLOURS, FADED, compression_picture, draw, frontier
 from effnet.compression.records import Figures
@@ -50,13 +49,7 @@ def test_the_frontier_is_what_nothing_betters(found: list[tuple[int, int]]) -> N
 
 
 def found(folder: Path, made_up: MadeUp | None = None, **options: Any) -> Compression:
-    settings: dict[str, Any] = {
-        "runtimes": ["openvino", "onnxruntime"],
-        "limits": "latency=10ms",
-        "out": folder / "out",
-        **options,
-    }
-    return compress(NET, CARD, data(), tools=(made_up or MadeUp()).tools, **settings)
+    return compressed(folder / "out", made_up or MadeUp(), **{"limits": "latency=10ms", **options})
 
 
 def dots(figure: Figure) -> dict[tuple[float, float], PathCollection]:
@@ -102,9 +95,10 @@ def test_lines_are_where_the_demands_are(tmp_path: Path) -> None:
 
 
 def test_what_differs_is_written_beside_the_points(tmp_path: Path) -> None:
-    its = found(tmp_path, precisions=["float32"], resolutions=[8], smaller=["lite0"])
+    varied: dict[str, Any] = {"resolutions": [8], "smaller": ["lite0"], "card": LARGE}
+    its = found(tmp_path, precisions=["float32"], **varied)
     words = {text.get_text() for text in draw(its).axes[0].texts}
-    assert words == {"tiny 16 px", "tiny 8 px", "lite0 16 px", "lite0 8 px"}
+    assert words == {"b1 16 px", "b1 8 px", "lite0 16 px", "lite0 8 px"}
     alike = found(tmp_path / "other", precisions=["float32"])
     assert {text.get_text() for text in draw(alike).axes[0].texts} == {""}
 

@@ -1,9 +1,11 @@
 """What is kept of several ways to make a network, and how one is mended."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +22,10 @@ from effnet.compression.gate import (
     open_for,
     take_statistics,
 )
+from effnet.compression.judge import Tried, tried
 from effnet.data.defaults import default_preprocessing
 from effnet.data.sources import DataSet, open_data, source_name
+from effnet.data.splits import Split
 from effnet.errors import (
     DataError,
     DivergedError,
@@ -32,6 +36,7 @@ from effnet.errors import (
     UsageError,
 )
 from effnet.nets.network import EfficientNet, fresh
+from effnet.training.job import fingerprint
 
 CARD = Card(
     tiny.SPEC,
@@ -151,9 +156,29 @@ def test_nothing_is_better(whole: Whole, data: DataSet) -> None:
         first_good(whole, (CLASSES,), gate)
 
 
+def test_the_network_that_came_in_is_never_mended_in_place_of_one_made(
+    whole: Whole, data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the loss of none that was made is a number."""
+
+    def without_number(name: str, *given: Any, **more: Any) -> Tried:
+        made = tried(name, *given, **more)
+        return replace(made, drop=math.nan, kept=False) if name == CLASSES.name else made
+
+    monkeypatch.setattr("effnet.compression.gate.tried", without_number)
+    gate = Gate(data=data, recipe=RECIPE.with_(epochs=1, lr=1e-7))
+    with pytest.raises(NothingBetter, match=r"the nearest \(BatchNorm statistics taken anew\)"):
+        first_good(whole, (CLASSES,), gate)
+
+
 def test_what_judges_must_fit(whole: Whole, data: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no validation pictures"):
+    with pytest.raises(DataError, match="no validation split"):
         first_good(whole, (NOTHING,), Gate(data=replace(data, val=None), recipe=RECIPE))
+    with pytest.raises(UsageError, match="the data's regress"):
+        first_good(whole, (NOTHING,), Gate(data=replace(data, task="regress"), recipe=RECIPE))
+    turned = replace(data, classes=data.classes[::-1])
+    with pytest.raises(UsageError, match="another order"):
+        first_good(whole, (NOTHING,), Gate(data=turned, recipe=RECIPE))
     folder = tiny.folder(tmp_path)
     assert open_for(CARD, folder).classes == tiny.CLASSES
     own = replace(CARD, training={"data": source_name(folder), "recipe": {"val_share": 0.0}})
@@ -174,14 +199,54 @@ def test_pictures_that_a_network_has_learnt_from_do_not_judge_it(tmp_path: Path)
 
     with pytest.raises(DataError, match="trained on all others: add a val folder"):
         opened(folder, val_share=0.0)
-    held_out = opened(folder, val_share=0.25, seed=3).val
-    assert held_out is not None
-    expected = open_data(folder, val_share=0.25, seed=3).val
-    assert expected is not None
-    assert [*map(held_out.name, range(len(held_out)))] == [
-        *map(expected.name, range(len(expected)))
-    ]
+    held_out = opened(folder, val_share=0.25, seed=3)
+    assert names(held_out.val) == names(open_data(folder, val_share=0.25, seed=3).val)
     assert len(opened(tmp_path / "others", val_share=0.0).val or ()) == 3  # one of each class
+
+
+def trained_on(data: Path, **recipe: Any) -> Card:
+    """The card of a training on data, as the training loop writes it."""
+    found = open_data(data, **recipe)
+    known = fingerprint(found.train, found.val)
+    return replace(
+        CARD, training={"data": source_name(data), "fingerprint": known, "recipe": recipe}
+    )
+
+
+def names(split: Split | None) -> list[str]:
+    return [Path(split.name(index)).name for index in range(len(split))] if split else []
+
+
+def test_a_part_of_what_a_network_has_learnt_from_does_not_judge_it(tmp_path: Path) -> None:
+    photos = tiny.folder(tmp_path / "photos")
+    card = trained_on(photos)
+    with pytest.raises(DataError, match=r"photos/train .*a part of what it was trained on"):
+        open_for(card, photos / "train")
+    assert names(open_for(card, photos / "val").val)  # it has not learnt from these
+    alone = tiny.folder(tmp_path / "alone", val=0)
+    card = trained_on(alone, val_share=0.25, seed=3)
+    assert names(open_for(card, alone / "train").val) == names(open_for(card, alone).val) != []
+
+
+def test_the_data_of_a_training_is_known_again_where_it_was_moved(tmp_path: Path) -> None:
+    photos = tiny.folder(tmp_path / "photos", val=0)
+    of_all, of_some = trained_on(photos, val_share=0.0), trained_on(photos, val_share=0.25, seed=3)
+    before = names(open_for(of_some, photos).val)
+    moved = photos.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="moved has no validation pictures, and the model was trai"):
+        open_for(of_all, moved)
+    lines: list[str] = []
+    assert names(open_for(of_some, moved, tell=lines.append).val) == before
+    assert lines == [f"judged by 6 pictures held out of {moved} (val_share 0.25, seed 3)"]
+
+
+def test_data_that_has_changed_since_the_training_does_not_judge(tmp_path: Path) -> None:
+    photos = tiny.folder(tmp_path / "photos", val=0)
+    card = trained_on(photos, val_share=0.25, seed=3)
+    next((photos / "train" / "red").iterdir()).unlink()
+    with pytest.raises(DataError, match="changed since"):
+        open_for(card, photos)
+    assert names(open_for(card, photos, seed=4).val)  # as asked
 
 
 @pytest.mark.parametrize(

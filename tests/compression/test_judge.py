@@ -81,10 +81,22 @@ def test_a_network_is_judged_by_its_own_answers_in_its_own_mode() -> None:
 
 def test_what_cannot_be_read_is_left_out() -> None:
     pictures, labels = tiny.arrays(6)
-    found = judge(mean_colours, CARD, Damaged(pictures, labels, {1}))
+    found = judge(mean_colours, CARD, Damaged(pictures, labels, {1}), batch=4)
     assert found.labels.tolist() == [0, 2, 0, 1, 2]
+    assert found.indices.tolist() == [0, 2, 3, 4, 5]
+    assert found.pictures == "5 pictures (1 more cannot be read)"
     with pytest.raises(DataError, match="None of the 1 pictures"):
         judge(mean_colours, CARD, Damaged(pictures[:1], labels[:1], {0}))
+
+
+def test_of_much_that_cannot_be_read_nothing_is_judged() -> None:
+    data = Damaged(*tiny.arrays(30), {4, 9})
+    with pytest.raises(
+        DataError, match=r"^2 of 30 .* such as picture 4 of the array: cut. No more"
+    ):
+        judge(mean_colours, CARD, data)
+    allowing = replace(CARD, training={"recipe": {"bad_share": 0.1}})
+    assert judge(mean_colours, allowing, data).unreadable == 2
 
 
 @pytest.mark.parametrize(
@@ -124,6 +136,13 @@ def test_a_loss_is_of_the_same_pictures() -> None:
 def test_other_pictures_are_not_compared() -> None:
     with pytest.raises(DataError, match=r"there were 9 .* there are 8"):
         drop(answers(np.ones(9, bool)), answers(np.ones(8, bool)), CARD)
+    pictures = tiny.arrays(6)[0]
+    before, after = (
+        judge(mean_colours, CARD, Damaged(pictures, np.zeros(6, int), {place})) for place in (1, 4)
+    )
+    assert torch.equal(before.labels, after.labels)
+    with pytest.raises(DataError, match=r"there were 5 .* there are 5, or others"):
+        drop(before, after, CARD)
 
 
 def values(card: Card, rows: int = 200) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,6 @@
 """From 'SAME' padding to symmetric: where it is exact, and what else is tried."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from effnet.card import Card
 from effnet.compression.gate import Whole
 from effnet.compression.padding import (
     difference,
+    exact,
     moved,
     nearest_exact,
     require_convertible,
@@ -165,6 +167,27 @@ def test_mixed_padding() -> None:
 def test_what_cannot_be_asked_for(spec: Spec, padding: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         require_convertible(spec, padding)
+
+
+def test_exact_ways() -> None:
+    whole = whole_of(NETS["mbconv-same"])
+    odd = whole._replace(card=replace(whole.card, preprocessing=whole.card.preprocessing.at(17)))
+    for way, padding in (
+        (exact(whole, turn=True), "turned"),
+        (exact(odd, turn=True), "symmetric"),
+        (exact(odd, turn=False), "symmetric"),
+    ):
+        assert way is not None
+        made = way.make(odd if padding == "symmetric" else whole)
+        assert {*made.net.spec.paddings} == {padding}
+        assert made.card.spec == made.net.spec
+    assert exact(whole, turn=False) is None
+    torn = copy.deepcopy(whole)
+    torch.nn.init.constant_(torn.net.classifier.weight, torch.nan)
+    way = exact(torn, turn=True)
+    assert way is not None
+    with pytest.raises(ModelFileError, match="answers otherwise"):
+        way.make(torn)
 
 
 def test_ways() -> None:

@@ -27,13 +27,21 @@ from effnet.data.defaults import default_preprocessing
 from effnet.data.sources import DataSet, open_data
 from effnet.data.splits import ArraySplit
 from effnet.deployment.export import onnx
-from effnet.errors import DataError, EffnetError, ResourceError, UsageError
+from effnet.errors import (
+    DataError,
+    EffnetError,
+    ModelFileError,
+    Preempted,
+    ResourceError,
+    UsageError,
+)
 from effnet.measure.counts import Counts, count
 from effnet.nets.network import EfficientNet, fresh
 from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec, Stage
 from effnet.training.progress import ConsoleReporter
 from effnet.training.recipe import Recipe
+from effnet.training.recipes import read_yaml
 from effnet.training.run import RunFolder
 from effnet.weights.conversion import to_effnet
 from effnet.weights.libraries import LIBRARIES
@@ -347,12 +355,65 @@ def test_without_training_there_is_a_model_file(
     assert "trained" not in report.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("settings", "kind", "match"),
+    [
+        ({"batch": 2, "accumulate": 2}, UsageError, "batch 2 cannot be parted"),
+        ({"distil": "gone.safetensors"}, ModelFileError, "gone.safetensors"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_told_before_anything_is_pruned(
+    model: effnet.Model,
+    data: DataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    kind: type[EffnetError],
+    match: str,
+) -> None:
+    monkeypatch.setattr("effnet.compression.prune_run.prune", lambda *_, **__: pytest.fail("began"))
+    with pytest.raises(kind, match=match):
+        run_to(model, data, tmp_path / "run", recipe=Recipe(**{**tiny.FAST, **settings}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_network_that_a_run_starts_from_is_there_when_training_begins(
+    model: effnet.Model, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+
+    def stopped(_: object) -> None:
+        named = read_yaml(str(run.recipe))["weights"]
+        assert count(artifact.read(named)[0].spec).macs <= 0.6 * count(model.spec).macs
+        raise Preempted("as asked")
+
+    monkeypatch.setattr("effnet.training.loop.Training.go", stopped)
+    with pytest.raises(Preempted, match="as asked"):
+        run_to(model, data, run.path, recipe=Recipe(**tiny.FAST))
+    assert run.checkpoint.exists()  # so it can go on
+
+
+def test_a_training_that_did_not_begin_leaves_the_folder_free(
+    model: effnet.Model, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ResourceError("no room")
+
+    monkeypatch.setattr("effnet.compression.prune_run.train", refused)
+    with pytest.raises(ResourceError, match="no room"):
+        run_to(model, data, tmp_path / "run", recipe=Recipe(**tiny.FAST))
+    RunFolder(tmp_path / "run").require_new()
+
+
 def test_data_that_do_not_fit_the_model(model: effnet.Model, data: DataSet, tmp_path: Path) -> None:
     pictures, labels = tiny.arrays(12)
     cases: list[tuple[DataSet, type[EffnetError], str]] = [
         (open_data(pictures, labels), UsageError, "the model has blue, green, red; the data has 0"),
         (open_data(pictures, labels.astype(float) + 0.5), UsageError, "the data's regress"),
-        (open_data(pictures, labels, val_share=0, classes=tiny.CLASSES), DataError, "there are no"),
+        (
+            *(open_data(pictures, labels, val_share=0, classes=tiny.CLASSES), DataError),
+            "no validation split",
+        ),
     ]
     for other, kind, match in cases:
         with pytest.raises(kind, match=match):

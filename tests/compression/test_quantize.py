@@ -1,11 +1,13 @@
 """Quantizing: the pictures that show the ranges, the ladder's order and what it refuses."""
 
+import errno
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from effnet.deployment import carried
 from effnet.deployment.export import onnx
 from effnet.deployment.form import Form
 from effnet.deployment.predictor import predictor
-from effnet.errors import DataError, NothingBetter, ResourceError, UsageError
+from effnet.errors import DataError, ModelFileError, NothingBetter, ResourceError, UsageError
 from effnet.nets.network import EfficientNet, fresh
 
 USE = Preprocessing(tiny.SIDE, 1.0, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
@@ -104,25 +106,36 @@ class TestCalibration:
 
     def test_no_pictures(self) -> None:
         empty = ArraySplit(np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, int))
-        with pytest.raises(DataError, match=r"train has no pictures.* 300 pictures such as"):
-            choose_pictures(empty, CARD, where="train")
+        with pytest.raises(DataError, match=r"split has no pictures.* 300 pictures such as"):
+            choose_pictures(empty, CARD)
 
-    def test_pictures_that_cannot_be_read_are_left_out(self, tmp_path: Path) -> None:
+    def test_a_few_pictures_that_cannot_be_read_are_left_out(self, tmp_path: Path) -> None:
         for name, data in (("a.png", b"no picture"), ("b.png", b"")):
             (tmp_path / name).write_bytes(data)
         Image.new("RGB", (20, 20)).save(tmp_path / "c.png")
         files = tuple(sorted(tmp_path.iterdir()))
-        found = choose_pictures(FileSplit(files, np.arange(3)), CARD)
+        found = choose_pictures(FileSplit(files[1:], np.arange(2)), CARD)
         assert len(found) == 1
-        assert found.labels.tolist() == [2]
-        assert {Path(name).name for name, _ in found.unreadable} == {"a.png", "b.png"}
+        assert found.labels.tolist() == [1]
+        assert found.unreadable == 1
+        with pytest.raises(DataError, match=r"^2 of 3 pictures chosen from the training split"):
+            choose_pictures(FileSplit(files, np.arange(3)), CARD)
         with pytest.raises(DataError, match=r"none of the 2 pictures.*can be read.*png: "):
             choose_pictures(FileSplit(files[:2], np.arange(2)), CARD)
 
-    def test_pictures_of_other_channels(self) -> None:
-        five = ArraySplit(np.zeros((4, 9, 9, 5), np.uint8), np.arange(4))
-        with pytest.raises(DataError, match=r"does not fit .*takes 3 channels.* has 5"):
-            choose_pictures(five, CARD)
+    @pytest.mark.parametrize(("count", "common"), [(48, 0), (30, 10)])
+    def test_a_second_choice_takes_others_as_far_as_there_are(
+        self, count: int, common: int
+    ) -> None:
+        first, second = (
+            {bytes(picture) for picture in found.pictures}
+            for found in (
+                choose_pictures(split(count), CARD, pictures=20),
+                choose_pictures(split(count), CARD, pictures=20, after=20),
+            )
+        )
+        assert len(first) == len(second) == 20
+        assert len(first & second) == common
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +169,23 @@ class TestTheLadder:
             out.write_bytes(right.read_bytes()[:-99])
 
         def no_room(subject: Subject, out: Path) -> None:
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def no_room_in_words(subject: Subject, out: Path) -> None:
+            raise RuntimeError("Exception from save.cpp:9:\nNo space left on device")
+
+        def no_library(subject: Subject, out: Path) -> None:
+            raise OSError("libtbb.so.12: cannot open shared object file")
 
         rungs = {"all wrong": wrongly, "broken": broken, "refused": refused, "right": well}
-        extra = {"no room": no_room}
-        monkeypatch.setitem(ladder.BACKENDS, "onnxruntime", Backend(".onnx", rungs, extra))
+        extra = {
+            "no room": no_room,
+            "no room in words": no_room_in_words,
+            "no library": no_library,
+            "controlled": partial(ladder._climb_controlled, "onnxruntime"),
+        }
+        backend = Backend(".onnx", rungs, extra=extra)
+        monkeypatch.setitem(ladder.BACKENDS, "onnxruntime", backend)
 
     @pytest.fixture
     def told(self) -> list[str]:
@@ -205,15 +230,66 @@ class TestTheLadder:
         assert [file.read_text() for file in tmp_path.iterdir()] == ["older"]
 
     def test_where_none_works(self, net: EfficientNet, tmp_path: Path, told: list[str]) -> None:
-        with pytest.raises(NothingBetter, match="None of the ways"):
-            self.run(net, tmp_path / "q.onnx", told, rungs=["broken", "refused"])
+        """It says nothing of the network's accuracy, so it is not told as if it did."""
+        with pytest.raises(ModelFileError, match=r"None of the ways .*last says: an operator"):
+            self.run(net, tmp_path / "q.onnx", told, rungs=["refused", "broken"])
+        assert not [*tmp_path.iterdir()]
 
+    @pytest.mark.parametrize("way", ["no room", "no room in words"])
     def test_a_full_disk_is_told_as_what_it_is(
+        self, net: EfficientNet, tmp_path: Path, told: list[str], way: str
+    ) -> None:
+        with pytest.raises(ResourceError, match=rf"Cannot write.*\({way}\): .*No space left"):
+            self.run(net, tmp_path / "q.onnx", told, rungs=[way, "right"])
+        assert not [*tmp_path.iterdir()]
+
+    def test_a_library_that_cannot_be_loaded_is_passed_over(
         self, net: EfficientNet, tmp_path: Path, told: list[str]
     ) -> None:
-        with pytest.raises(ResourceError, match=r"Cannot write .*q.onnx: No space left"):
-            self.run(net, tmp_path / "q.onnx", told, rungs=["no room", "right"])
-        assert not [*tmp_path.iterdir()]
+        made = self.run(net, tmp_path / "q.onnx", told, rungs=["no library", "right"])
+        assert [rung.name for rung in made.rungs] == ["right"]
+        assert told[1].startswith("no library: cannot be done: libtbb")
+
+    def test_control_has_half_of_what_the_float_network_leaves(
+        self,
+        net: EfficientNet,
+        tmp_path: Path,
+        told: list[str],
+        right: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        labels = predicted(net)
+        labels[:12] = (labels[:12] + 1) % 3
+        seen: dict[str, Any] = {}
+
+        def quantize_controlled(
+            graph: Any, shown: Any, judges: Any, card: Card, out: Path, **given: Any
+        ) -> None:
+            seen.update(given, judges=judges)
+            shutil.copyfile(right, out)
+
+        def write(net: Any, card: Card, path: Path, *, pixels: bool) -> None:
+            shutil.copyfile(right, path)
+
+        monkeypatch.setattr(ladder, "quantize_controlled", quantize_controlled)
+        monkeypatch.setitem(ladder.WRITERS, "onnxruntime", write)
+        training = split(60, seed=1)
+        options: dict[str, Any] = {
+            "runtime": "onnxruntime",
+            "calibration": training,
+            "validation": ArraySplit(split().pictures, labels),
+            "pictures": 24,
+            "before": judged(
+                CARD, torch.eye(3)[torch.from_numpy(labels)], torch.from_numpy(labels)
+            ),
+            "rungs": ["controlled"],
+        }
+        made = quantize(net, CARD, tmp_path / "q.onnx", max_drop=0.35, **options)
+        assert made.rungs[0].drop == 0.25
+        assert seen["max_drop"] == pytest.approx(0.05)
+        assert len(seen["judges"]) == len(training), "pictures of validation have judged"
+        with pytest.raises(ModelFileError, match=r"in float32 it loses 25\.00 points already"):
+            quantize(net, CARD, tmp_path / "r.onnx", max_drop=0.2, **options)
 
     def test_the_drop_is_from_what_is_given(
         self, net: EfficientNet, tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
@@ -261,6 +337,33 @@ class TestTheLadder:
         wish = {"out": "q.onnx", "runtime": "onnxruntime", **change}
         with pytest.raises(UsageError, match=words):
             quantize(net, CARD, calibration=split(), validation=split(), **wish)
+
+
+@pytest.mark.parametrize(
+    ("out", "runtime", "module"),
+    [("q", "openvino", "nncf"), ("q.onnx", "onnxruntime", "onnxscript")],
+)
+def test_a_missing_package_is_told_before_the_work(
+    net: EfficientNet,
+    tmp_path: Path,
+    out: str,
+    runtime: str,
+    module: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    told: list[str] = []
+    with pytest.raises(ResourceError, match=f"{module} is needed to quantize .*pip install"):
+        quantize(
+            net,
+            CARD,
+            tmp_path / out,
+            runtime=runtime,
+            calibration=split(),
+            validation=split(),
+            tell=told.append,
+        )
+    assert not told
 
 
 def predicted(net: EfficientNet) -> Any:

@@ -3,8 +3,9 @@
 import copy
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
 from effnet.data.ranges import attach
 from effnet.deployment import fastest as module
+from effnet.deployment import programs
 from effnet.deployment.converted import Shelf
-from effnet.deployment.fastest import FAILED, WAYS_BY_RUNTIME, Fastest
+from effnet.deployment.fastest import Fastest
 from effnet.errors import ResourceError, UsageError
+from effnet.measure.sessions import Session
 from effnet.measure.stand_in import stand_in
 from effnet.nets.network import EfficientNet
 
@@ -47,10 +50,12 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing takes any time, OpenVINO is the only program and thought to be quick."""
+    """Nothing takes any time; OpenVINO in float32 is the only program and thought to be quick."""
+    monkeypatch.setattr(programs, "OPENING", 0.0)
     monkeypatch.setattr(module, "OPENING", 0.0)
-    way = replace(WAYS_BY_RUNTIME["openvino"], seconds=0.0)
-    monkeypatch.setattr(module, "WAYS_BY_RUNTIME", {"openvino": way})
+    monkeypatch.setitem(programs.DTYPES, "auto", ("float32",))
+    way = replace(programs.WAYS_BY_RUNTIME["openvino"], seconds=0.0)
+    monkeypatch.setattr(programs, "WAYS_BY_RUNTIME", {"openvino": way})
     monkeypatch.setattr(module, "_share", lambda *_: 0.25)
 
 
@@ -58,13 +63,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def written(monkeypatch: pytest.MonkeyPatch, at_once: None) -> list[Path]:
     """Files that were converted."""
     files: list[Path] = []
-    way = module.WAYS_BY_RUNTIME["openvino"]
+    way = programs.WAYS_BY_RUNTIME["openvino"]
 
     def write(net: EfficientNet, card: Card, file: Path, **form: Any) -> None:
         files.append(file)
         way.write(net, card, file, **form)
 
-    module.WAYS_BY_RUNTIME["openvino"] = replace(way, write=write)
+    programs.WAYS_BY_RUNTIME["openvino"] = replace(way, write=write)
     return files
 
 
@@ -147,38 +152,147 @@ def test_a_damaged_file_in_the_cache_is_made_anew(
 def test_a_program_that_answers_otherwise_is_left_out(
     net: EfficientNet, shelf: Shelf, at_once: None
 ) -> None:
-    way = module.WAYS_BY_RUNTIME["openvino"]
+    way = programs.WAYS_BY_RUNTIME["openvino"]
 
     def another(net: EfficientNet, card: Card, file: Path, **form: Any) -> None:
         other = stand_in(tiny.SPEC)
         torch.nn.init.normal_(other.classifier.weight)
         way.write(other, card, file, **form)
 
-    module.WAYS_BY_RUNTIME["openvino"] = replace(way, write=another)
+    programs.WAYS_BY_RUNTIME["openvino"] = replace(way, write=another)
     fast = Fastest(net, CARD, shelf=shelf)
     for _ in range(2):
         np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
     assert fast.runtime == "torch"
-    assert [path for path in shelf.root.iterdir() if path.is_dir()] == []
-    assert FAILED in (note["openvino"] for note in shelf._notes().values())
+    [note] = shelf._notes().values()
+    assert note == {"openvino in float32": True}
 
 
 def test_of_several_programs_the_quickest_stays(
     net: EfficientNet, shelf: Shelf, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    way = module.WAYS_BY_RUNTIME["openvino"]
+    way = programs.WAYS_BY_RUNTIME["openvino"]
     names = ("openvino", "onnxruntime", "litert")
-    monkeypatch.setattr(module, "WAYS_BY_RUNTIME", dict.fromkeys(names, way))
+    monkeypatch.setattr(programs, "WAYS_BY_RUNTIME", dict.fromkeys(names, way))
     shares = iter((0.5, 0.3, 0.4))
     monkeypatch.setattr(module, "_share", lambda *_: next(shares))
-    opened = module.open_session
-    monkeypatch.setattr(module, "open_session", lambda _, *a, **b: opened(names[0], *a, **b))
+    opened = programs.open_session
+    monkeypatch.setattr(programs, "open_session", lambda _, *a, **b: opened(names[0], *a, **b))
     fast = Fastest(net, CARD, shelf=shelf)
     seen = [fast.runtime for _ in range(5) if len(fast(LEVELS))]
     assert seen == ["openvino", "onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime"]
     again = Fastest(net, CARD, shelf=shelf)
     again(LEVELS)
     assert again.runtime == "onnxruntime"
+
+
+@dataclass
+class Opened:
+    """Arithmetics that were asked for, and how far bfloat16 is off, as a share of the outputs."""
+
+    dtypes: list[str]
+    lost: float = 2.0**-7
+    shares: tuple[float, ...] = (0.2, 0.3)
+
+
+@pytest.fixture
+def opened(at_once: None, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """Sessions in bfloat16 that are off by so much, and shares of torch's time in turn."""
+    seen, real = Opened([]), programs.open_session
+
+    def rounding(runtime: str, file: Path, *, dtype: str, **given: Any) -> Session:
+        seen.dtypes.append(dtype)
+        session = real(runtime, file, dtype="float32", **given)
+        lost = seen.lost if dtype == "bfloat16" else 0.0
+        return replace(session, answer=lambda batch: session(batch) * np.float32(1 + lost))
+
+    def share(*_: Any) -> float:
+        first, *rest = seen.shares
+        seen.shares = (*rest, first)
+        return first
+
+    monkeypatch.setattr(programs, "open_session", rounding)
+    monkeypatch.setattr(module, "_share", share)
+    monkeypatch.setitem(programs.DTYPES, "auto", ("bfloat16", "float32"))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("precision", "shares", "dtype"),
+    [
+        ("auto", (0.2, 0.3), "bfloat16"),
+        ("auto", (0.2, 0.24), "float32"),  # so little time is not worth exactness
+        ("auto", (0.9, 0.95), None),
+        ("float32", (0.2, 0.3), "float32"),
+    ],
+)
+def test_bfloat16_is_taken_where_it_pays(
+    net: EfficientNet,
+    shelf: Shelf,
+    opened: Opened,
+    precision: str,
+    shares: tuple[float, ...],
+    dtype: str | None,
+) -> None:
+    opened.shares = shares
+    for _ in range(2):
+        fast = Fastest(net, CARD, precision=precision, shelf=shelf)
+        assert not fast.settled
+        for _ in range(3):
+            outputs = fast(LEVELS)
+        assert fast.settled
+        assert fast.program == (f"openvino in {dtype}" if dtype else "torch")
+        lost = opened.lost if dtype == "bfloat16" else 0.0
+        assert_torchs(outputs / np.float32(1 + lost), net)
+
+
+def test_without_bfloat16_it_is_float32(
+    net: EfficientNet, shelf: Shelf, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounding = programs.open_session
+
+    def lacking(runtime: str, file: Path, *, dtype: str, **given: Any) -> Session:
+        if dtype == "bfloat16":
+            raise UsageError("This processor has it not.")
+        return rounding(runtime, file, dtype=dtype, **given)
+
+    monkeypatch.setattr(programs, "open_session", lacking)
+    fast = Fastest(net, CARD, shelf=shelf)
+    fast(LEVELS)
+    fast(LEVELS)
+    assert (fast.program, opened.dtypes) == ("openvino in float32", ["float32"])
+
+
+def test_bfloat16_that_is_far_off_is_left_out_for_that_network_alone(
+    net: EfficientNet, shelf: Shelf, opened: Opened, written: list[Path]
+) -> None:
+    first = Fastest(net, CARD, shelf=shelf)
+    first(LEVELS)
+    first(LEVELS)
+    assert first.program == "openvino in bfloat16"
+    other = stand_in(tiny.SPEC)
+    attach(other, CARD.preprocessing)
+    with torch.no_grad():
+        other.classifier.weight.mul_(100)
+    opened.dtypes.clear()
+    opened.lost = -2.0  # the other way round
+    for _ in range(2):
+        fast = Fastest(other, CARD, shelf=shelf)
+        for _ in range(3):
+            fast(LEVELS)
+        assert fast.program == "openvino in float32"
+        assert_torchs(fast(LEVELS), other)
+    assert opened.dtypes == ["bfloat16", "float32", "float32"]
+    assert len(written) == 2
+
+
+def test_a_runtime_that_was_asked_for_computes_in_float32(
+    net: EfficientNet, shelf: Shelf, opened: Opened
+) -> None:
+    Fastest(net, CARD, runtime="openvino", shelf=shelf)(LEVELS)
+    assert opened.dtypes == ["float32"]
+    Fastest(net, CARD, runtime="openvino", precision="bfloat16", shelf=shelf)(LEVELS)
+    assert opened.dtypes == ["float32", "bfloat16"]
 
 
 @pytest.mark.parametrize("share", [0.81, 1.5])
@@ -200,15 +314,19 @@ def fails(*_: Any, **__: Any) -> Any:
     raise RuntimeError("it broke")
 
 
-@pytest.mark.parametrize("name", ["open_session", "session_run", "_share"])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(programs, "open_session"), (programs, "session_run"), (module, "_share")],
+)
 def test_a_program_that_fails_leaves_it_to_torch(
     net: EfficientNet,
     shelf: Shelf,
     at_once: None,
+    place: ModuleType,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, name, fails)
+    monkeypatch.setattr(place, name, fails)
     fast = Fastest(net, CARD, shelf=shelf)
     for _ in range(3):
         np.testing.assert_array_equal(fast(LEVELS), of_torch(net))
@@ -243,18 +361,22 @@ def test_a_program_that_was_asked_for(
     net: EfficientNet, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast = Fastest(net, CARD, runtime="openvino", shelf=shelf)
-    assert_torchs(fast(LEVELS), net)
+    first = fast(LEVELS)
     assert fast.runtime == "openvino"
-    assert_torchs(fast(LEVELS), net)
+    assert_torchs(first, net)
+    np.testing.assert_array_equal(fast(LEVELS), first)
     stays = Fastest(net, CARD, runtime="torch", shelf=shelf)
+    monkeypatch.setattr(programs, "OPENING", 0.0)
     monkeypatch.setattr(module, "OPENING", 0.0)
     np.testing.assert_array_equal(stays(LEVELS), of_torch(net))
     assert stays.runtime == "torch"
-    monkeypatch.setattr(module, "open_session", fails)
+    monkeypatch.setattr(programs, "open_session", fails)
     with pytest.raises(RuntimeError, match="it broke"):
         Fastest(net, CARD, runtime="openvino", shelf=shelf)(LEVELS)
     with pytest.raises(UsageError, match="Did you mean 'openvino'"):
         Fastest(net, CARD, runtime="openvno")
+    with pytest.raises(UsageError, match="onnxruntime does not compute in bfloat16"):
+        Fastest(net, CARD, runtime="onnxruntime", precision="bfloat16", shelf=shelf)
     monkeypatch.setattr("effnet.extras.installed", lambda name: name != "openvino")
     with pytest.raises(ResourceError, match="openvino is needed"):
         Fastest(net, CARD, runtime="openvino")
@@ -279,6 +401,18 @@ def test_the_shelf_drops_what_was_not_used_for_longest(
     with pytest.raises(RuntimeError):
         shelf.get("d", fails)
     assert sorted(path.name for path in shelf.root.iterdir() if path.is_dir()) == ["a", "c"]
+
+
+def test_a_shelf_that_is_only_to_be_read(
+    shelf: Shelf, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.get("a", make)
+    monkeypatch.setattr("os.utime", refuses)
+    assert shelf.get("a", fails) == shelf.place("a")
+
+
+def refuses(*_: Any) -> None:
+    raise PermissionError
 
 
 def test_the_shelf_remembers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

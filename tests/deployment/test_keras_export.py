@@ -19,7 +19,7 @@ from effnet.data.defaults import default_preprocessing
 from effnet.deployment.export import keras as keras_files
 from effnet.deployment.export.check import ExportCheck
 from effnet.deployment.export.export import export
-from effnet.deployment.export.keras import ACTIVATIONS, NETWORKS
+from effnet.deployment.export.keras import ACTIVATIONS, METADATA, NETWORKS, card_in
 from effnet.errors import ModelFileError, UsageError
 from effnet.nets.network import EfficientNet
 from effnet.nets.scaling import scale, variant_spec
@@ -241,6 +241,14 @@ def test_other_answers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         export(random_net(card), card, file, to="keras")
     assert file.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"effnet": 1e999}', "[" * 10**5, '{"effnet": [1]}'])
+def test_a_card_that_was_edited(text: str, tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr(METADATA, text)
+    with pytest.raises(ModelFileError, match=r"model\.keras is damaged"):
+        card_in(tmp_path / "model.keras")
 
 
 def same(name: str) -> Spec:

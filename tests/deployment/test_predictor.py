@@ -197,6 +197,25 @@ def test_a_graph_that_was_cut_after_what_it_carries(tmp_path: Path) -> None:
         predictor(file)
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(RuntimeError("Illegal instruction"), ModelFileError), (MemoryError(), ResourceError)],
+)
+def test_a_graph_that_opens_and_does_not_run(
+    error: Exception, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = onnx_file(tmp_path / "means.onnx")
+    carried.write(file, card(), Form())
+
+    def answer(batch: np.ndarray) -> np.ndarray:
+        raise error
+
+    session = Session("float32", (None, 3, SIDE, SIDE), answer)
+    monkeypatch.setattr(engines, "open_session", lambda *_, **__: session)
+    with pytest.raises(kind, match=r"means\.onnx"):
+        predictor(file)
+
+
 def test_a_file_that_effnet_did_not_write(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="does not say what its outputs mean"):
         predictor(onnx_file(tmp_path / "means.onnx"))

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -139,3 +141,38 @@ def test_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     os.write(1, b"out")
     os.write(2, b"err")
     assert tuple(capfd.readouterr()) == ("out", "err")
+
+
+def test_quiet_with_what_python_has_not_written_yet() -> None:
+    code = (
+        "from effnet.measure.quiet import quiet\n"
+        "print('before')\n"
+        "with quiet():\n    print('loud')\n"
+        "print('after')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("before\nafter\n", "")
+
+
+def test_quiet_in_two_threads_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    first_is_in, second_wants_in = Event(), Event()
+
+    def first() -> None:
+        with quiet():
+            first_is_in.set()
+            second_wants_in.wait(10)
+            time.sleep(0.1)
+
+    def second() -> None:
+        first_is_in.wait(10)
+        second_wants_in.set()
+        with quiet():
+            time.sleep(0.2)
+
+    threads = [Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(1, b"out")
+    assert capfd.readouterr().out == "out"

@@ -1,6 +1,7 @@
 """The run folder, apart from what the loop writes into it."""
 
 import csv
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,18 @@ def test_two_trainings_into_one_folder_refuse_each_other(tmp_path: Path) -> None
         run.require_new()  # the lock does not count as a file of the folder
     with run.held():  # a lock that was let go of does not stand in the way
         pass
+
+
+def test_a_disk_without_locks_is_no_other_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("effnet.training.run.take_lock", refuse)
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ResourceError, match=r"lock: No locks available\."), folder.held():
+        raise AssertionError
 
 
 def test_folder_of_other_files_is_left_as_it_is(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
 from effnet.training.job import declare
 from effnet.training.progress import ConsoleReporter
-from effnet.training.recipe import Recipe
+from effnet.training.recipe import OF_THE_MACHINE, Recipe
 from effnet.training.recipes import named
 from effnet.training.run import RunFolder
 from effnet.training.train import train
@@ -42,12 +42,6 @@ TRIALS = 10
 
 OWN = ("epochs", "resolution", "seed")
 """Settings of a recipe that the search has arguments of its own for."""
-
-MACHINE = (
-    *("device", "threads", "workers", "worker_timeout"),
-    *("checkpoint_seconds", "tensorboard"),
-)
-"""Settings of a recipe in which processes that share a search may differ."""
 
 CONFIDENCE = 0.95
 
@@ -214,7 +208,7 @@ def search(
     subject = {
         PICTURES: job.fingerprint,
         "variant": variant,
-        **{name: value for name, value in chosen.to_dict().items() if name not in MACHINE},
+        **{name: value for name, value in chosen.to_dict().items() if name not in OF_THE_MACHINE},
         "resolution": job.train_resolution,
     }
     plan = Plan(

@@ -9,7 +9,7 @@ import typer
 
 from effnet.cli.output import AsJson, Convention, MaxDrop, ModelPlace, print_json
 from effnet.cli.reading import numbers, share, words
-from effnet.compression.candidates import PRECISIONS, RUNTIMES, USUAL
+from effnet.compression.candidates import PRECISIONS, RUNTIMES
 from effnet.errors import NothingBetter, UsageError
 from effnet.files import require_writable
 from effnet.measure.limits import QUANTITIES, parse_limits
@@ -43,8 +43,8 @@ def command(
         str, typer.Option(help="To try, with commas between.", show_default=True)
     ] = ",".join(RUNTIMES),
     precisions: Annotated[
-        str, typer.Option(help=f"To try: {', '.join(PRECISIONS)}; a runtime has some of them.")
-    ] = ",".join(USUAL),
+        str, typer.Option(help="To try; a runtime has some of them.", show_default=True)
+    ] = ",".join(PRECISIONS),
     resolutions: Annotated[
         str | None,
         typer.Option(help="Sides of the pictures in pixels to try beside the model's: 96,80."),
@@ -71,7 +71,11 @@ def command(
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="The PNG file to draw accuracy over latency into.")
+        Path | None,
+        typer.Option(
+            help="A PNG file to draw accuracy over latency into, also if none is better. [the "
+            "winner's folder has one]"
+        ),
     ] = None,
     threads: Annotated[
         int, typer.Option(help="That candidates run with; 0: one for each core.", min=0)
@@ -101,12 +105,13 @@ def command(
     from effnet.compression.gate import open_for
     from effnet.pretrained import open_weights
 
+    tell = partial(typer.echo, err=True)
     found = open_weights(model, convention=convention)
     name = "".join(c if c.isalnum() else "-" for c in found.card.spec.name)
     result = compress(
         found.net,
         found.card,
-        open_for(found.card, data),
+        open_for(found.card, data, tell=tell),
         out=out or Path(f"{name}-compressed"),
         max_drop=most,
         limits=limits,
@@ -118,12 +123,13 @@ def command(
         threads=threads,
         workers=workers,
         work=work,
-        tell=lambda line: typer.echo(line, err=True),
+        tell=tell,
         show=partial(_show, plot=plot, as_json=as_json),
     )
     if result.file is None:
         raise NothingBetter(" ".join(result.reasons) + " Nothing was written.")
     if not as_json:
+        typer.echo(f"Picture: {result.picture}")
         typer.echo(f"Next: {shlex.join(['effnet', 'predict', str(result.file), 'PICTURES'])}")
 
 
@@ -131,7 +137,7 @@ def _show(result: "Compression", *, plot: Path | None, as_json: bool) -> None:
     from effnet.cli.compress_report import told
 
     if as_json:
-        print_json({**result.to_dict(), "picture": plot and str(plot)})
+        print_json(result.to_dict())
     else:
         typer.echo(told(result))
     if plot is not None:

@@ -1,14 +1,15 @@
 """`effnet convert --padding` and `--static-kernels`: a network made otherwise, as good."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from effnet.cli.output import print_json, table
-from effnet.errors import ModelFileError, UsageError
+from effnet.errors import UsageError
 from effnet.files import require_writable
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from effnet.measure.records import Measurement
 
 SUFFIX = ".safetensors"
-TOLERANCE = 1e-3
-"""By which outputs may differ, as a share of the largest, where networks are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,40 +57,26 @@ def with_padding(padding: str, wish: Wish) -> None:
         EffnetError: it cannot be converted, or nothing keeps the accuracy.
     """
     from effnet.compression.gate import first_good
-    from effnet.compression.padding import (
-        moved,
-        nearest_exact,
-        require_convertible,
-        symmetric,
-        turnable,
-        turned,
-        ways,
-    )
+    from effnet.compression.padding import exact, moved, nearest_exact, require_convertible, ways
 
     whole = _opened(wish)
     spec, side = whole.net.spec, whole.card.preprocessing.resolution
     require_convertible(spec, padding)
-    if not moved(spec, side):
-        converted = symmetric(whole, side)
-        _require_same(whole, converted, side)
-        _write(wish, whole, converted, f"exact: at {side} px both paddings are the same", None)
-        return
-    if wish.turn and turnable(spec):
-        net = turned(whole.net)
-        converted = whole._replace(net=net, card=replace(whole.card, spec=net.spec))
-        _require_same(whole, converted, side)
-        what = "exact: symmetric padding and mirrored kernels, of pictures turned upside down"
-        _write(wish, whole, converted, what, None)
-        return
-    if wish.data is None:
+    way = exact(whole, turn=wish.turn)
+    if wish.data is not None:
+        kept = first_good(whole, ways(whole) if way is None else (way,), _gate(wish, whole))
+        what = "symmetric padding" if way is None else kept.tried[-1].name
+        _write(wish, whole, kept.whole, what, kept)
+    elif way is not None:
+        _require_unjudged(wish)
+        _write(wish, whole, way.make(whole), way.name, None)
+    else:
         even = ", ".join(map(str, moved(spec, side)))
         raise UsageError(
             f"At {side} px layers of stride 2 see even sides ({even}), where symmetric padding "
             f"takes other pixels than 'SAME'. It is exact at {nearest_exact(spec, side)} px, but "
             "only data can tell what another resolution costs: give --data."
         )
-    kept = first_good(whole, ways(whole), _gate(wish, whole))
-    _write(wish, whole, kept.whole, "symmetric padding", kept)
 
 
 def with_static_kernels(wish: Wish) -> None:
@@ -121,6 +106,7 @@ def _opened(wish: Wish) -> "Whole":
 
     if wish.out.suffix != SUFFIX:
         raise UsageError(f"A model file's name ends in {SUFFIX}, unlike {wish.out}.")
+    require_writable(wish.out)
     found = open_weights(wish.model, convention=wish.convention)
     whole = Whole(found.net, found.card)
     if wish.runtime is not None:
@@ -133,35 +119,36 @@ def _opened(wish: Wish) -> "Whole":
 def _gate(wish: Wish, whole: "Whole") -> "Gate":
     from effnet.compression.gate import MENDING, Gate, open_for
 
-    require_writable(wish.out)
     recipe = MENDING.with_(
         epochs=wish.epochs or MENDING.epochs, device=wish.device, workers=wish.workers
     )
-    return Gate(
-        data=open_for(whole.card, wish.data or ""),
-        max_drop=wish.max_drop,
-        recipe=recipe,
-        tell=lambda line: typer.echo(line, err=True),
-    )
+    tell = partial(typer.echo, err=True)
+    data = open_for(whole.card, wish.data or "", tell=tell)
+    return Gate(data=data, max_drop=wish.max_drop, recipe=recipe, tell=tell)
 
 
-def _require_same(whole: "Whole", converted: "Whole", side: int) -> None:
-    from effnet.compression.padding import difference
+def _require_unjudged(wish: Wish) -> None:
+    """Raise UsageError if something was asked of the judging that there is none of."""
+    from effnet.compression.gate import MENDING, Gate
 
-    far = difference(whole.net, converted.net, side)
-    if not far <= TOLERANCE:
-        raise ModelFileError(
-            "The network that should be the same answers otherwise: on noise outputs differ by "
-            f"{far:.2g} of the largest, more than {TOLERANCE:g}. Nothing was written. Its weights "
-            "may hold numbers that are not finite, or too large."
+    asked = {
+        "--max-drop": wish.max_drop != Gate.max_drop,
+        "--epochs": wish.epochs is not None,
+        "--device": wish.device != MENDING.device,
+        "--workers": wish.workers > 0,
+    }
+    words = [option for option, is_asked in asked.items() if is_asked]
+    if words:
+        raise UsageError(
+            f"Without --data nothing is judged, so there is no use for {', '.join(words)}."
         )
 
 
 def _write(wish: Wish, before: "Whole", after: "Whole", what: str, kept: "Kept | None") -> None:
     from effnet import artifact
 
-    artifact.write(wish.out, after.net.state_dict(), after.card)
     latencies = _latencies(wish, before, after)
+    artifact.write(wish.out, after.net.state_dict(), after.card)
     if wish.as_json:
         print_json(_plain(wish, after, what, kept, latencies))
         return

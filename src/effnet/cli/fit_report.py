@@ -15,11 +15,12 @@ from effnet.history import History
 from effnet.measure.counts import count
 from effnet.model import Model
 from effnet.training.job import Job
+from effnet.training.recipe import Recipe
 from effnet.training.run import RunFolder
 
 
 def describe(job: Job, data: DataSet) -> str:
-    """Return one or two lines: the network and the data."""
+    """Return some lines: the network, the data, and what looks wrong in the recipe."""
     counts = count(job.spec, job.preprocessing.resolution)
     sizes = [
         f"{len(split)} {name}"
@@ -30,6 +31,17 @@ def describe(job: Job, data: DataSet) -> str:
         f"{job.spec.name}: {counts.parameters / 1e6:.2f} M parameters, {counts.macs / 1e9:.3f} G "
         f"multiply-adds at {job.preprocessing.resolution} px\n"
         f"{job.data}: {counted(len(data.classes), data.task)}, pictures: {', '.join(sizes)}"
+        f"{_only_warm_up(job.recipe)}"
+    )
+
+
+def _only_warm_up(recipe: Recipe) -> str:
+    """Return a line if training ends before the rate has been at its highest and falls."""
+    if recipe.warmup_epochs < recipe.epochs:
+        return ""
+    return (
+        f"\nIn all {recipe.epochs} epochs the rate only rises, as --warmup-epochs is "
+        f"{recipe.warmup_epochs:g}: give less of these, or more --epochs."
     )
 
 

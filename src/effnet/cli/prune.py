@@ -42,7 +42,10 @@ def _prune(
     Of DATA without validation pictures those are held out that MODEL's own training held out:
     --val-share and --seed are that training's, not the recipe's, unless given here.
     """
-    from effnet.compression.prune_run import open_to_prune, prune_and_train, split_settings
+    from effnet.compression.gate import open_for
+    from effnet.compression.judging import held_out
+    from effnet.compression.prune_run import prune_and_train
+    from effnet.compression.teacher import teacher_file
     from effnet.pretrained import open_weights
     from effnet.training.progress import ConsoleReporter
     from effnet.training.run import RunFolder
@@ -51,20 +54,26 @@ def _prune(
     if given.get("batch") == "auto":
         raise UsageError("--batch auto belongs to effnet fit; give a number of pictures.")
     found = open_weights(model, convention=convention)
-    chosen = chosen_recipe(recipe)[0].with_(**{**split_settings(found.card), **given})
+    card = found.card
+    chosen = chosen_recipe(recipe)[0].with_(**held_out(card) | given)
+    reporter = ConsoleReporter(chosen.epochs, chosen.batch)
+    dataset = open_for(card, data, val_share=chosen.val_share, seed=chosen.seed, tell=reporter.tell)
+    if train and chosen.distil:
+        file = teacher_file(chosen.distil, data, convention=convention, classes=card.classes)
+        chosen = chosen.with_(distil=str(file))
     report = prune_and_train(
         found.net,
-        found.card,
-        open_to_prune(found.card, data, chosen),
+        card,
+        dataset,
         RunFolder(out),
-        ConsoleReporter(chosen.epochs, chosen.batch),
+        reporter,
         to=to,
         recipe=chosen if train else None,
         rounds=rounds,
         device=chosen.device,
         workers=max(0, chosen.workers),
     )
-    print_json(report.to_dict()) if as_json else typer.echo(_told(report, found.card.spec.name))
+    print_json(report.to_dict()) if as_json else typer.echo(_told(report, card.spec.name))
 
 
 def _told(report: "Report", name: str) -> str:

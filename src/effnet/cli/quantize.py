@@ -1,6 +1,7 @@
 """`effnet quantize`: a model in 8-bit integers that answers as well as before."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,6 @@ import typer
 
 from effnet.cli.output import AsJson, Convention, MaxDrop, ModelPlace, print_json, table
 from effnet.cli.reading import share, words
-from effnet.errors import DataError
 
 if TYPE_CHECKING:
     from effnet.compression.quantize.quantize import Quantized
@@ -53,30 +53,27 @@ def command(
     """
     most = share(max_drop)
     from effnet.compression.gate import open_for
+    from effnet.compression.judging import require_judge
     from effnet.compression.quantize.quantize import quantize, require_backend
     from effnet.pretrained import open_weights
 
     require_backend(runtime, out, most, embed_preprocessing)
     found = open_weights(model, convention=convention)
-    dataset = open_for(found.card, data)
-    if dataset.val is None:
-        raise DataError(
-            f"{data} has no validation pictures, so nothing can say what quantizing costs. Add a "
-            "val folder, or more pictures."
-        )
+    tell = partial(typer.echo, err=True)
+    dataset = open_for(found.card, data, tell=tell)
     made = quantize(
         found.net,
         found.card,
         out,
         runtime=runtime,
         calibration=dataset.train,
-        validation=dataset.val,
+        validation=require_judge(found.card, dataset),
         max_drop=most,
         pictures=calibration,
         pixels=embed_preprocessing,
         rungs=words(rungs) or None,
         workers=workers,
-        tell=lambda line: typer.echo(line, err=True),
+        tell=tell,
     )
     if as_json:
         print_json(plain(made))
@@ -93,6 +90,7 @@ def plain(made: "Quantized") -> dict[str, Any]:
         "precision": made.form.precision,
         "figure": made.before.figure,
         "pictures": made.before.count,
+        "unreadable": made.before.unreadable,
         "before": {"value": made.before.value, "interval": list(made.before.interval)},
         "after": {"value": made.after.value, "interval": list(made.after.interval)},
         "rungs": [
@@ -127,8 +125,8 @@ def told(made: "Quantized") -> str:
     ]
     return (
         f"{table(header, rows)}\n\n"
-        f"{made.file}: {size_of(made.file) / 1e6:.1f} MB, judged by {made.before.count} validation "
-        "pictures"
+        f"{made.file}: {size_of(made.file) / 1e6:.1f} MB, judged by {made.before.pictures} of "
+        "the validation split"
     )
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from effnet import artifact
-from effnet.card import Card
 from effnet.compression.candidates import FLOAT, INTEGER, Candidate
 from effnet.compression.gate import Whole
 from effnet.compression.judge import Judgement, judge, judge_net
+from effnet.compression.judging import held_out
 from effnet.compression.quantize.quantize import quantize
-from effnet.data.sources import VAL_SHARE, DataSet
+from effnet.data.sources import DataSet
 from effnet.data.splits import Split
 from effnet.deployment import carried
 from effnet.deployment.export import litert, onnx, openvino, torch_export
@@ -147,7 +147,7 @@ def distil(
     artifact.write(teacher_file, teacher.net.state_dict(), teacher.card)
     chosen = {
         "resolution": teacher.card.preprocessing.resolution,
-        **_held_out(teacher.card),
+        **held_out(teacher.card),
         **settings,
         "distil": str(teacher_file),
     }
@@ -167,12 +167,6 @@ def distil(
     reporter = ConsoleReporter(job.recipe.epochs, job.recipe.batch)
     train(net, data, job, run, reporter, resume=begun)
     return Whole(*artifact.read(run.model))
-
-
-def _held_out(card: Card) -> dict[str, Any]:
-    """Return the settings by which the same pictures are held out as in a network's training."""
-    recipe = card.training.get("recipe", {})
-    return {"seed": recipe.get("seed", 0), "val_share": recipe.get("val_share") or VAL_SHARE}
 
 
 def _arithmetic(candidate: Candidate) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from effnet.errors import UsageError, closest
+from effnet.measure.counts import count
 from effnet.nets.scaling import variant_spec
+from effnet.nets.spec import Spec
 
 FLOAT, INTEGER = "float32", "int8"
 
@@ -23,9 +25,6 @@ RUNTIMES: Mapping[str, tuple[str, ...]] = {
 
 PRECISIONS: Mapping[str, int] = {FLOAT: 4, "bfloat16": 2, "float16": 2, INTEGER: 1}
 """What weights can be kept in or computed with, and the fewest bytes that a number then takes."""
-
-USUAL = (FLOAT, "bfloat16", INTEGER)
-"""Precisions that are tried if none are named; float16 only makes files smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +60,11 @@ class Candidate:
 
 
 def candidates(
-    network: str,
+    spec: Spec,
     resolution: int,
     *,
     runtimes: Sequence[str] = tuple(RUNTIMES),
-    precisions: Sequence[str] = USUAL,
+    precisions: Sequence[str] = tuple(PRECISIONS),
     resolutions: Sequence[int] = (),
     smaller: Sequence[str] = (),
 ) -> tuple[Candidate, ...]:
@@ -75,7 +74,7 @@ def candidates(
     network a training. The network's own resolution comes before others.
 
     Args:
-        network: name of the network that came in.
+        spec: of the network that came in.
         resolution: that it has.
         runtimes: keys of `RUNTIMES`; of what costs the same, the first named comes first.
         precisions: keys of `PRECISIONS`; a runtime is given those that it has.
@@ -83,13 +82,14 @@ def candidates(
         smaller: variants to distil it into.
 
     Raises:
-        UsageError: a name is unknown, a resolution is under 1, or nothing is left to try.
+        UsageError: a name is unknown, a resolution is under 1, a variant is not smaller, or nothing
+            is left to try.
 
-    >>> found = candidates("b0", 96, runtimes=["torch", "onnxruntime"], resolutions=[80])
+    >>> found = candidates(variant_spec("b0"), 96, runtimes=["torch", "litert"], resolutions=[80])
     >>> [(one.runtime, one.precision, one.resolution) for one in found]
     ... # doctest: +NORMALIZE_WHITESPACE
-    [('torch', 'float32', 96), ('onnxruntime', 'float32', 96), ('torch', 'float32', 80),
-     ('onnxruntime', 'float32', 80), ('onnxruntime', 'int8', 96), ('onnxruntime', 'int8', 80)]
+    [('torch', 'float32', 96), ('litert', 'float32', 96), ('torch', 'float32', 80),
+     ('litert', 'float32', 80), ('litert', 'int8', 96), ('litert', 'int8', 80)]
     """
     _require_known("runtime", runtimes, RUNTIMES)
     _require_known("precision", precisions, PRECISIONS)
@@ -97,9 +97,8 @@ def candidates(
         if side < 1:
             raise UsageError(f"A resolution must be at least 1 pixel; one is {side}.")
     for name in smaller:
-        variant_spec(name)
-        if name == network:
-            raise UsageError(f"{name} is what is to be compressed; name smaller variants.")
+        _require_smaller(name, spec, resolution)
+    network = spec.name
     came_in = Candidate(network=network, runtime="torch", precision=FLOAT, resolution=resolution)
     every = [
         Candidate(network=name, runtime=runtime, precision=precision, resolution=side)
@@ -120,6 +119,19 @@ def candidates(
     # Sorting keeps the order of what costs the same.
     wanted.sort(key=lambda one: (one.network != network, one.precision == INTEGER))
     return came_in, *wanted
+
+
+def _require_smaller(name: str, spec: Spec, resolution: int) -> None:
+    """Raise UsageError if a variant neither computes nor holds less than a network."""
+    its, own = (
+        count(each, resolution) for each in (variant_spec(name, classes=spec.classes), spec)
+    )
+    if its.macs >= own.macs and its.parameters >= own.parameters:
+        raise UsageError(
+            f"{name} is not smaller than {spec.name}: it takes {its.macs / 1e6:.0f} million "
+            f"multiply-adds of a picture where that takes {own.macs / 1e6:.0f}, and has no fewer "
+            "parameters. Name smaller variants."
+        )
 
 
 def _require_known(what: str, names: Sequence[str], known: Iterable[str]) -> None:

@@ -4,6 +4,8 @@ Candidates are built, judged and measured in turn (`attempts`); `records.winner`
 """
 
 import hashlib
+import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,15 +14,16 @@ from typing import Any
 from effnet.card import Card
 from effnet.compression.attempts import Attempts
 from effnet.compression.building import TOOLS, Tools
-from effnet.compression.candidates import RUNTIMES, USUAL, candidates
+from effnet.compression.candidates import PRECISIONS, RUNTIMES, candidates
 from effnet.compression.gate import Whole
-from effnet.compression.outcome import REPORT, Compression, write_winner
+from effnet.compression.judging import require_judge
+from effnet.compression.outcome import PICTURE, REPORT, Compression
+from effnet.compression.picture import compression_picture
 from effnet.compression.records import LIMITED, Demands, winner
 from effnet.compression.state import State
 from effnet.data.sources import DataSet
-from effnet.data.targets import NOUNS, difference
-from effnet.errors import DataError, UsageError
-from effnet.files import require_writable
+from effnet.errors import UsageError
+from effnet.files import require_writable, whole_folder, write_text
 from effnet.measure.limits import Limit, parse_limits
 from effnet.measure.records import Machine, Setting, versions
 from effnet.nets.network import EfficientNet
@@ -42,7 +45,7 @@ def compress(
     max_drop: float = MAX_DROP,
     limits: str | Iterable[str | Limit] = (),
     runtimes: Sequence[str] = tuple(RUNTIMES),
-    precisions: Sequence[str] = USUAL,
+    precisions: Sequence[str] = tuple(PRECISIONS),
     resolutions: Sequence[int] = (),
     smaller: Sequence[str] = (),
     distilling: Mapping[str, Any] | None = None,
@@ -71,7 +74,8 @@ def compress(
         runtimes: keys of `effnet.compression.candidates.RUNTIMES`.
         precisions: keys of `effnet.compression.candidates.PRECISIONS`.
         resolutions: sides in pixels to try beside the network's own, with the same weights.
-        smaller: variants to distil the network into, each a training.
+        smaller: variants to distil the network into, each a training; each must compute or hold
+            less.
         distilling: settings of those trainings' recipe.
         threads: of a run; 0 for as many as the process has cores.
         workers: processes that load pictures; with 0 only trainings have some, as their recipe
@@ -80,7 +84,8 @@ def compress(
             measures nothing again; None for one beside `out` that goes when all is done.
         tools: build, judge and measure.
         tell: of each candidate.
-        show: is given what this returns; what is finished is kept if it fails.
+        show: is given what this returns, before the winner is written; what is finished is kept
+            if either fails.
 
     Raises:
         DataError: the data has no validation split.
@@ -91,15 +96,15 @@ def compress(
     """
     demands = Demands(_allowed(max_drop), _limited(limits))
     wanted = candidates(
-        card.spec.name,
+        card.spec,
         card.preprocessing.resolution,
         runtimes=runtimes,
         precisions=precisions,
         resolutions=resolutions,
         smaller=smaller,
     )
-    _require_fit(card, data)
-    _require_free(out)
+    require_judge(card, data)
+    _require_free(out, work)
     setting = Setting(channels=card.preprocessing.channels, threads=threads).settled()
     machine = Machine.here()
     subject = {
@@ -140,9 +145,9 @@ def compress(
             machine=machine,
             out=None if best is None else out,
         )
-        if best is not None:
-            write_winner(found, state.files_of(best.candidate))
         show(found)
+        if best is not None:
+            _write_winner(found, state.files_of(best.candidate))
         state.remove()
     return found
 
@@ -166,24 +171,33 @@ def _limited(limits: str | Iterable[str | Limit]) -> tuple[Limit, ...]:
     return found
 
 
-def _require_fit(card: Card, data: DataSet) -> None:
-    """Raise UsageError or DataError unless data can judge a model."""
-    if data.task != card.task:
-        raise UsageError(
-            f"The model answers {NOUNS[card.task]}; {data.source} has {NOUNS[data.task]}."
-        )
-    if data.classes != card.classes:
-        raise UsageError(difference("the model", card.classes, "the data", data.classes))
-    if data.val is None or not len(data.val):
-        raise DataError(f"{data.source} has no validation split to judge by: add a folder val/.")
-
-
-def _require_free(out: Path) -> None:
+def _require_free(out: Path, work: Path | None) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there and is not an empty folder. Give another with --out.")
     if out.resolve() == Path.cwd():
         raise UsageError("The folder that you are in cannot be replaced. Give another with --out.")
+    if work is not None and work.resolve().is_relative_to(out.resolve()):
+        raise UsageError(
+            f"{out} is for the winner alone and {work} would lie in it. Give another with --work."
+        )
     require_writable(out / REPORT)
+
+
+def _write_winner(found: Compression, files: Path) -> None:
+    """Write the winner's files, the report and the picture into `found.out`, all or nothing.
+
+    Args:
+        found: with a winner.
+        files: the folder that has the winner's files.
+
+    Raises:
+        ResourceError: they could not be written.
+    """
+    assert found.out is not None
+    with whole_folder(found.out, {REPORT}) as folder:
+        shutil.copytree(files, folder)
+        write_text(folder / REPORT, json.dumps(found.to_dict(), indent=1) + "\n")
+        compression_picture(found, folder / PICTURE)
 
 
 def _digest(net: EfficientNet, card: Card) -> str:

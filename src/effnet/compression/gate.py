@@ -7,6 +7,7 @@ while to answer as the network did that came in.
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,21 +22,15 @@ from torch import Tensor, nn
 from effnet import artifact
 from effnet.card import Card
 from effnet.compression.judge import Judgement, Tried, judge_net, points, told, tried
+from effnet.compression.judging import held_out, require_judge, require_unlearnt
 from effnet.compression.quantize.calibration import balanced
 from effnet.data.batches import evaluation_batches, loading_told
 from effnet.data.imagenet import folder_classes
-from effnet.data.sources import VAL_SHARE, DataSet, open_data, source_name
+from effnet.data.sources import VAL_SHARE, DataSet, open_data
 from effnet.data.targets import difference
 from effnet.data.transforms import evaluation_transform
 from effnet.devices import on_device
-from effnet.errors import (
-    DataError,
-    DivergedError,
-    Interrupted,
-    NothingBetter,
-    Preempted,
-    UsageError,
-)
+from effnet.errors import DivergedError, Interrupted, NothingBetter, Preempted, UsageError
 from effnet.nets.network import EfficientNet
 from effnet.nets.spec import Spec
 from effnet.training.job import declare
@@ -121,14 +116,10 @@ class Gate:
     tell: Callable[[str], None] = _silent
 
     def judged(self, whole: Whole) -> Judgement:
-        """Return what a network is worth on the validation split."""
-        if self.data.val is None:
-            raise DataError(
-                f"{self.data.name} has no validation pictures, so nothing can say what a change "
-                "costs. Add a val folder, or let a share be held out."
-            )
+        """Return what a network is worth on the validation split; see `require_judge`."""
+        split = require_judge(whole.card, self.data)
         with on_device(whole.net, self.recipe.device):
-            return judge_net(*whole, self.data.val, workers=self._workers)
+            return judge_net(*whole, split, workers=self._workers)
 
     def inputs(self, card: Card, most: int = PICTURES) -> Iterator[Tensor]:
         """Yield batches of the network's input (N, C, H, W) from the training split.
@@ -238,13 +229,15 @@ def first_good(original: Whole, ways: Sequence[Way], gate: Gate) -> Kept:
         DataError: there are no validation pictures, or none can be read.
         DivergedError: the mending training left the range of numbers.
         NothingBetter: none is good enough.
+        UsageError: the data's task or classes are not the network's.
     """
     before = gate.judged(original)
-    gate.tell(f"as it came: {before.figure} {before.value:.4f} of {before.count} pictures")
-    best, lost, all_tried = original, float("inf"), list[Tried]()
+    gate.tell(f"as it came: {before.figure} {before.value:.4f} of {before.pictures}")
+    best: Whole | None = None
+    lost, all_tried = math.inf, list[Tried]()
     for way in (*ways, *gate.mending(original)):
         began = time.perf_counter()
-        whole = way.make(best if way.mends else original)
+        whole = way.make(best if best is not None and way.mends else original)
         after = gate.judged(whole)
         seconds = time.perf_counter() - began
         made = tried(way.name, before, after, whole.card, most=gate.max_drop, seconds=seconds)
@@ -253,9 +246,9 @@ def first_good(original: Whole, ways: Sequence[Way], gate: Gate) -> Kept:
         if made.kept:
             noted = _noted(whole, way, before, after)
             return Kept(noted, before, after, tuple(all_tried))
-        if made.drop < lost:
-            best, lost = whole, made.drop
-    nearest = min(all_tried, key=lambda made: made.drop)
+        if best is None or _loss(made) < lost:
+            best, lost = whole, _loss(made)
+    nearest = min(all_tried, key=_loss)
     raise NothingBetter(
         f"No way keeps the {before.figure} of {before.value:.4f} within {points(gate.max_drop)}; "
         f"the nearest ({nearest.name}) loses {points(nearest.drop)}. Nothing was written. More "
@@ -263,35 +256,51 @@ def first_good(original: Whole, ways: Sequence[Way], gate: Gate) -> Kept:
     )
 
 
-def open_for(card: Card, source: str | Path) -> DataSet:
+def open_for(
+    card: Card,
+    source: str | Path,
+    *,
+    val_share: float | None = None,
+    seed: int | None = None,
+    tell: Callable[[str], None] = _silent,
+) -> DataSet:
     """Open data to judge and to mend a network by.
 
     Where there is no validation split the share is held out that the network's own training held
     out: of the data of its training these are the pictures that it has not learnt from, also where
     that lies elsewhere by now.
 
+    Args:
+        card: of the network.
+        source: as for `open_data`.
+        val_share: another share to hold out, whatever the network has learnt from.
+        seed: another choice of it, likewise.
+        tell: is told of what is held out.
+
     Raises:
-        DataError: the data cannot be used, or the network was trained on all of it.
+        DataError: the data cannot be used, or the network may have learnt from what would judge it.
         UsageError: its classes are not the network's.
     """
-    recipe = card.training.get("recipe", {})
-    share = recipe.get("val_share", VAL_SHARE)
-    own = card.training.get("data") == source_name(source)
-    found = open_data(
-        source,
-        val_share=share if own else share or VAL_SHARE,
-        seed=recipe.get("seed", 0),
-        task=card.task,
-    )
-    if own and found.val is None:
-        raise DataError(
-            f"{source} has no validation pictures, and the model was trained on all others: add a "
-            "val folder."
-        )
+    whole = found = open_data(source, val_share=0.0, task=card.task)
     classes = folder_classes(source, card.classes)
-    if found.classes != classes:
-        raise UsageError(difference("the model", classes, "the data", found.classes))
+    if whole.classes != classes:
+        raise UsageError(difference("the model", classes, "the data", whole.classes))
+    if whole.val is None:
+        as_trained = {"val_share": VAL_SHARE, "seed": 0} | held_out(card)
+        asked = {"val_share": val_share, "seed": seed}
+        parting = as_trained | {name: value for name, value in asked.items() if value is not None}
+        found = open_data(source, task=card.task, **parting)
+        if parting == as_trained:
+            require_unlearnt(card, whole, found)
+        if found.val is not None:
+            words = ", ".join(f"{name} {value}" for name, value in parting.items())
+            tell(f"judged by {len(found.val)} pictures held out of {source} ({words})")
     return replace(found, classes=card.classes)
+
+
+def _loss(made: Tried) -> float:
+    """Return how much a way has lost; what is no number is the worst."""
+    return math.inf if math.isnan(made.drop) else made.drop
 
 
 def _noted(whole: Whole, way: Way, before: Judgement, after: Judgement) -> Whole:

@@ -1,6 +1,7 @@
 """How good a network's answers are on a split, and what a change has cost."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from effnet.card import Card
 from effnet.data.batches import evaluation_batches, loading_told
+from effnet.data.content_checks import BAD_SHARE
 from effnet.data.splits import Split
 from effnet.data.transforms import evaluation_transform
 from effnet.deployment.engines import torch_run
@@ -36,6 +38,8 @@ class Judgement:
         interval: its 95 percent confidence interval.
         outputs: (N, K), before the task decodes them.
         labels: (N,) or (N, K).
+        indices: (N,) places in the split.
+        unreadable: pictures of the split that were left out, as they cannot be read.
     """
 
     figure: str
@@ -43,15 +47,23 @@ class Judgement:
     interval: tuple[float, float]
     outputs: Tensor
     labels: Tensor
+    indices: Tensor
+    unreadable: int = 0
 
     @property
     def count(self) -> int:
         """Pictures judged."""
         return len(self.labels)
 
+    @property
+    def pictures(self) -> str:
+        """How many that are, in words."""
+        left_out = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
+        return f"{self.count} pictures{left_out}"
+
 
 def judge(run: Run, card: Card, split: Split, *, batch: int = 64, workers: int = 0) -> Judgement:
-    """Judge what answers pictures on a split; pictures that cannot be read are left out.
+    """Judge what answers pictures on a split; a few that cannot be read are left out.
 
     Args:
         run: gives the outputs.
@@ -61,18 +73,44 @@ def judge(run: Run, card: Card, split: Split, *, batch: int = 64, workers: int =
         workers: processes that load pictures.
 
     Raises:
-        DataError: none of the pictures could be read.
+        DataError: more pictures cannot be read than `require_readable` allows, or none can.
     """
     transform = evaluation_transform(card.preprocessing)
-    outputs, labels = [], []
+    outputs, labels, indices = [], [], []
+    unreadable: list[tuple[str, str]] = []
     with loading_told():
         for part in evaluation_batches(split, transform, batch=batch, workers=workers):
+            unreadable += part.unreadable
             if len(part.labels):
                 outputs.append(torch.from_numpy(run(part.pictures.numpy())))
                 labels.append(part.labels)
+                indices.append(part.indices)
     if not outputs:
         raise DataError(f"None of the {len(split)} pictures could be read.")
-    return judged(card, torch.cat(outputs), torch.cat(labels))
+    require_readable(unreadable, len(split), card, "pictures to judge by")
+    found = judged(card, torch.cat(outputs), torch.cat(labels))
+    return replace(found, indices=torch.cat(indices), unreadable=len(unreadable))
+
+
+def require_readable(
+    unreadable: Sequence[tuple[str, str]], count: int, card: Card, what: str
+) -> None:
+    """Raise DataError if so many pictures cannot be read as would end a training.
+
+    Args:
+        unreadable: (name, reason) of each.
+        count: of all pictures.
+        card: whose training may have allowed more than is usual.
+        what: those pictures are.
+    """
+    share = card.training.get("recipe", {}).get("bad_share", BAD_SHARE)
+    allowed = max(1, int(share * count))
+    if len(unreadable) > allowed:
+        name, reason = unreadable[0]
+        raise DataError(
+            f"{len(unreadable)} of {count} {what} cannot be read, such as {name}: {reason}. No "
+            f"more than {allowed} may be; mend or remove them."
+        )
 
 
 def judge_net(
@@ -88,19 +126,20 @@ def judge_net(
         workers: as for `judge`.
 
     Raises:
-        DataError: none of the pictures could be read.
+        DataError: as for `judge`.
     """
     run = torch_run(net, card.preprocessing, precision="float32")
     return judge(run, card, split, batch=batch, workers=workers)
 
 
-def points(share: float) -> str:
-    """Return a loss as people are told it.
+def points(share: float, *, sign: bool = False) -> str:
+    """Return a difference of shares in words, on demand with its sign.
 
-    >>> points(0.01)
-    '1.00 points'
+    >>> points(0.0123), points(-0.00001), points(-0.01, sign=True), points(0.01, sign=True)
+    ('1.23 points', '0.00 points', '-1.00 points', '+1.00 points')
     """
-    return f"{100 * share:.2f} points"
+    number = f"{100 * share:{'+' if sign else ''}.2f}"
+    return f"{number.replace('-0.00', '0.00').replace('+0.00', '0.00')} points"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +204,16 @@ def within(lost: float, most: float) -> bool:
 
 
 def judged(card: Card, outputs: Tensor, labels: Tensor) -> Judgement:
-    """Judge outputs (N, K), float32, by labels (N,) or (N, K)."""
+    """Judge outputs (N, K), float32, of all pictures in their order by labels (N,) or (N, K)."""
     task = build_task(card.task, card.classes, card.task_settings)
-    value = task.figures(outputs, labels)[task.monitor]
+    value = _value(task, outputs, labels)
     return Judgement(
         figure=task.monitor,
         value=value,
         interval=_interval(task, value, outputs, labels),
         outputs=outputs,
         labels=labels,
+        indices=torch.arange(len(labels)),
     )
 
 
@@ -186,7 +226,8 @@ def drop(before: Judgement, after: Judgement, card: Card) -> tuple[float, tuple[
     Raises:
         DataError: the judgements are not of the same pictures.
     """
-    if not torch.equal(before.labels, after.labels):
+    same = torch.equal(before.indices, after.indices) and torch.equal(before.labels, after.labels)
+    if not same:
         raise DataError(
             f"The pictures have changed meanwhile: there were {before.count} to judge by, now "
             f"there are {after.count}, or others."
@@ -197,7 +238,9 @@ def drop(before: Judgement, after: Judgement, card: Card) -> tuple[float, tuple[
         was, now = (told.outputs.argmax(1) == told.labels for told in (before, after))
         return lost, paired((was & ~now).sum().item(), (now & ~was).sum().item(), before.count)
     pairs = [
-        _value(task, before, rows) - _value(task, after, rows) for rows in _resampled(before.count)
+        _value(task, before.outputs[rows], before.labels[rows])
+        - _value(task, after.outputs[rows], after.labels[rows])
+        for rows in _resampled(before.count)
     ]
     return lost, _middle_of(pairs)
 
@@ -230,8 +273,9 @@ def _interval(task: Task, value: float, outputs: Tensor, labels: Tensor) -> tupl
         right = round(value * len(labels))
         found = binomtest(right, len(labels)).proportion_ci(CONFIDENCE, method="wilson")
         return float(found.low), float(found.high)
-    told = Judgement(task.monitor, value, (value, value), outputs, labels)
-    return _middle_of([_value(task, told, rows) for rows in _resampled(len(labels))])
+    return _middle_of(
+        [_value(task, outputs[rows], labels[rows]) for rows in _resampled(len(labels))]
+    )
 
 
 def _resampled(count: int) -> list[Tensor]:
@@ -240,8 +284,8 @@ def _resampled(count: int) -> list[Tensor]:
     return [torch.randint(count, (count,), generator=generator) for _ in range(RESAMPLES)]
 
 
-def _value(task: Task, told: Judgement, rows: Tensor) -> float:
-    return task.figures(told.outputs[rows], told.labels[rows])[task.monitor]
+def _value(task: Task, outputs: Tensor, labels: Tensor) -> float:
+    return task.figures(outputs, labels)[task.monitor]
 
 
 def _middle_of(values: list[float]) -> tuple[float, float]:

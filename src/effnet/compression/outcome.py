@@ -1,18 +1,15 @@
-"""What a compression found, and the folder of the winner."""
+"""What a compression found."""
 
-import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from effnet.compression.reasons import reasons
 from effnet.compression.records import Demands, Figures, Record
-from effnet.files import whole_folder, write_text
 from effnet.measure.records import Machine, Setting
 
-REPORT = "compression.json"
-"""In the winner's folder: all that was measured."""
+REPORT, PICTURE = "compression.json", "compression.png"
+"""In the winner's folder: all that was measured, and its picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +55,11 @@ class Compression:
             return None
         return self.out / self.winner.figures.file
 
+    @property
+    def picture(self) -> Path | None:
+        """Accuracy over latency of all that was measured; see `effnet.compression.picture.draw`."""
+        return self.out and self.out / PICTURE
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; times are in seconds, sizes in bytes."""
         return {
@@ -68,6 +70,7 @@ class Compression:
             "winner": self.winner and self.winner.to_dict(),
             "reasons": self.reasons,
             "file": self.file and str(self.file),
+            "picture": self.picture and str(self.picture),
             "records": [
                 {**record.to_dict(), "broken": record.figures and self._broken(record.figures)}
                 for record in self.records
@@ -78,20 +81,3 @@ class Compression:
 
     def _broken(self, figures: Figures) -> list[str]:
         return self.demands.broken(figures)
-
-
-def write_winner(found: Compression, files: Path) -> None:
-    """Write the winner's files and the report into `found.out`, all or nothing.
-
-    Args:
-        found: with a winner.
-        files: the folder that has the winner's files.
-
-    Raises:
-        ResourceError: they could not be written.
-    """
-    out = found.out
-    assert out is not None
-    with whole_folder(out, {REPORT}) as folder:
-        shutil.copytree(files, folder)
-        write_text(folder / REPORT, json.dumps(found.to_dict(), indent=1) + "\n")

@@ -13,7 +13,7 @@ On other sides the symmetric network with the same weights sees the picture move
 layer's input, and other borders, to which it can be mended.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -21,12 +21,14 @@ import torch
 from torch import nn
 
 from effnet.compression.gate import Way, Whole, rebuilt
-from effnet.errors import UsageError, closest
+from effnet.errors import ModelFileError, UsageError, closest
 from effnet.nets.blocks import CondConv2d
 from effnet.nets.network import EfficientNet
 from effnet.nets.spec import PADDINGS, TURNED, Spec, uniform
 
 TARGET = "symmetric"
+TOLERANCE = 1e-3
+"""By which outputs may differ, as a share of the largest, where networks are the same."""
 
 
 def strided(spec: Spec, side: int) -> Iterator[tuple[str, int]]:
@@ -110,8 +112,44 @@ def turned(net: EfficientNet) -> EfficientNet:
     return other
 
 
+def exact(whole: Whole, *, turn: bool) -> Way | None:
+    """Return the way that changes no answer at the card's resolution, or None.
+
+    To make it raises ModelFileError if it does change them.
+
+    Args:
+        whole: the network.
+        turn: whether it may turn pictures upside down.
+    """
+    side = whole.card.preprocessing.resolution
+    if not moved(whole.net.spec, side):
+        name = f"exact: at {side} px both paddings are the same"
+        return Way(name, partial(_same, partial(symmetric, side=side)))
+    if turn and turnable(whole.net.spec):
+        name = "exact: symmetric padding and mirrored kernels, of pictures turned upside down"
+        return Way(name, partial(_same, _turned))
+    return None
+
+
+def _turned(whole: Whole) -> Whole:
+    net = turned(whole.net)
+    return Whole(net, replace(whole.card, spec=net.spec))
+
+
+def _same(make: Callable[[Whole], Whole], whole: Whole) -> Whole:
+    converted = make(whole)
+    far = difference(whole.net, converted.net, whole.card.preprocessing.resolution)
+    if not far <= TOLERANCE:
+        raise ModelFileError(
+            "The network that should be the same answers otherwise: on noise outputs differ by "
+            f"{far:.2g} of the largest, more than {TOLERANCE:g}. Nothing was written. Its weights "
+            "may hold numbers that are not finite, or too large."
+        )
+    return converted
+
+
 def ways(whole: Whole) -> tuple[Way, ...]:
-    """Return the ways to symmetric padding without a training, the surest first."""
+    """Return the ways to symmetric padding that only data can judge, the surest first."""
     side = whole.card.preprocessing.resolution
     exact = nearest_exact(whole.net.spec, side)
     found = [Way("the same network", partial(symmetric, side=exact))]

@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator
 
+from effnet.compression.judge import points
 from effnet.compression.outcome import Compression
-from effnet.compression.reasons import points
 from effnet.compression.records import Figures, Record
 from effnet.files import write_picture
 from effnet.measure.limits import shown

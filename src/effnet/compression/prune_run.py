@@ -8,20 +8,18 @@ from typing import Any
 from effnet import artifact
 from effnet.card import Card
 from effnet.compression.judge import Judgement, drop, judge_net
+from effnet.compression.judging import require_judge
 from effnet.compression.prune import Pruned, prune
-from effnet.data.imagenet import folder_classes
-from effnet.data.sources import DataSet, open_data
-from effnet.data.splits import Split
-from effnet.data.targets import difference
+from effnet.data.sources import DataSet
 from effnet.devices import on_device
-from effnet.errors import DataError, UsageError
 from effnet.files import require_writable
 from effnet.nets.network import EfficientNet
-from effnet.training.job import declare
+from effnet.training.job import Job, declare
 from effnet.training.progress import Reporter
 from effnet.training.recipe import Recipe
+from effnet.training.remedies import require_classes
 from effnet.training.run import RunFolder
-from effnet.training.train import train
+from effnet.training.train import require_parts, train
 
 FILE = "pruned.safetensors"
 """In the run folder: the network before it was trained again, which `recipe.yaml` starts from."""
@@ -48,19 +46,20 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         steps = {"whole": self.whole, "pruned": self.bare, "trained": self.trained}
+        judged = {name: step for name, step in steps.items() if step is not None}
+        drops = {name: drop(self.whole, step, self.pruned.card) for name, step in judged.items()}
         counts = {"before": self.pruned.before, "after": self.pruned.after}
         return {
             "file": str(self.file),
             "figure": self.whole.figure,
             **{
                 name: {
-                    "value": one.value,
-                    "interval": one.interval,
-                    "drop": drop(self.whole, one, self.pruned.card)[0],
-                    "drop_interval": drop(self.whole, one, self.pruned.card)[1],
+                    "value": step.value,
+                    "interval": step.interval,
+                    "drop": drops[name][0],
+                    "drop_interval": drops[name][1],
                 }
-                for name, one in steps.items()
-                if one is not None
+                for name, step in judged.items()
             },
             **{
                 name: {"macs": one.macs, "params": one.parameters, "size": one.size}
@@ -70,24 +69,17 @@ class Report:
         }
 
 
-def split_settings(card: Card) -> dict[str, Any]:
-    """Return the settings of a recipe by which a network's training held out pictures.
+class _Run(RunFolder):
+    """A run folder that has the network it starts from, once a training has begun in it."""
 
-    With others it would be judged by pictures that it has learned from.
-    """
-    recipe = card.training.get("recipe", {})
-    return {name: recipe[name] for name in ("val_share", "seed") if recipe.get(name) is not None}
+    def __init__(self, path: Path, pruned: Pruned) -> None:
+        super().__init__(path)
+        self._pruned = pruned
 
-
-def open_to_prune(card: Card, source: str, recipe: Recipe) -> DataSet:
-    """Open the data that a network was trained on, its pictures held out as a recipe says.
-
-    Raises:
-        DataError: the data cannot be used.
-    """
-    found = open_data(source, val_share=recipe.val_share, seed=recipe.seed, task=card.task)
-    same = found.classes == folder_classes(source, card.classes)
-    return replace(found, classes=card.classes) if same else found
+    def write_recipe(self, job: Job) -> None:
+        """Write that network, then the recipe, which names it."""
+        artifact.write(self.path / FILE, self._pruned.net.state_dict(), self._pruned.card)
+        super().write_recipe(job)
 
 
 def prune_and_train(
@@ -120,13 +112,15 @@ def prune_and_train(
 
     Raises:
         DataError: there are no validation pictures.
+        ModelFileError: the recipe's teacher cannot be read.
         ResourceError: nothing can be written there.
-        UsageError: the data's task or classes are not the model's, or the folder is in use; see
-            `prune` and `train` for more.
+        UsageError: the data's task or classes are not the model's, the recipe cannot be followed,
+            or the folder is in use; see `prune` and `train` for more.
     """
-    val = _required(data, card)
+    val = require_judge(card, data)
     run.require_new()
     require_writable(run.model)
+    job = None if recipe is None else _declared(card, data, run, recipe)
     pruned = prune(
         net,
         card,
@@ -144,42 +138,34 @@ def prune_and_train(
 
     whole, bare, trained = judge(net, card), judge(pruned.net, pruned.card), None
     reporter.tell(f"{whole.figure} {whole.value:.4f}, pruned {bare.value:.4f}")
-    if recipe is None:
+    if job is None:
         artifact.write(run.model, pruned.net.state_dict(), pruned.card)
     else:
-        trained = judge(*_trained(pruned, data, run, reporter, recipe))
+        trained = judge(*_trained(pruned, data, job, _Run(run.path, pruned), reporter))
     return Report(run.model, pruned, whole, bare, trained)
 
 
-def _trained(
-    pruned: Pruned, data: DataSet, run: RunFolder, reporter: Reporter, recipe: Recipe
-) -> tuple[EfficientNet, Card]:
-    start = run.path / FILE
+def _declared(card: Card, data: DataSet, run: RunFolder, recipe: Recipe) -> Job:
+    """Return the training as it is to be, but for the channels. Raises as `train` does."""
     job = declare(
-        pruned.net.spec,
+        card.spec,
         data,
-        recipe.with_(resolution=recipe.resolution or pruned.card.preprocessing.resolution),
-        preprocessing=pruned.card.preprocessing,
-        weights=str(start.resolve()),
-        task_settings=pruned.card.task_settings or None,
+        recipe.with_(resolution=recipe.resolution or card.preprocessing.resolution),
+        preprocessing=card.preprocessing,
+        weights=str((run.path / FILE).resolve()),
+        task_settings=card.task_settings or None,
     )
+    require_parts(job.recipe, processes=1)
+    require_classes(job.recipe, job.task)
+    return job
+
+
+def _trained(
+    pruned: Pruned, data: DataSet, job: Job, run: RunFolder, reporter: Reporter
+) -> tuple[EfficientNet, Card]:
+    dropout, drop_path = job.spec.dropout, job.spec.drop_path
+    job = replace(job, spec=pruned.net.spec.with_(dropout=dropout, drop_path=drop_path))
     net = EfficientNet(job.spec)
     net.load_state_dict(pruned.net.state_dict())
-    try:
-        train(net, data, job, run, reporter)
-    finally:
-        artifact.write(start, pruned.net.state_dict(), pruned.card)
+    train(net, data, job, run, reporter)
     return artifact.read(run.model)
-
-
-def _required(data: DataSet, card: Card) -> Split:
-    """Return the validation pictures. Raises as `prune_and_train` does."""
-    if data.task != card.task:
-        raise UsageError(f"The model's task is {card.task}, the data's {data.task}.")
-    if data.classes != card.classes:
-        raise UsageError(difference("the model", card.classes, "the data", data.classes))
-    if data.val is None:
-        raise DataError(
-            "Pruning is judged by validation pictures, and there are none. Add a val folder."
-        )
-    return data.val

@@ -3,23 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from effnet.compression.judge import points
 from effnet.compression.records import Demands, Figures, Record, better
 from effnet.measure.limits import shown
 
 MOST_TOLD = 3
 """So many of those that only a demand keeps from winning are named."""
 LESS = {"latency": "quicker", "size": "smaller"}
-MOST = {"latency": "quickest", "size": "smallest"}
-
-
-def points(share: float, *, sign: bool = False) -> str:
-    """Return a difference of shares in words.
-
-    >>> points(0.0123), points(-0.01, sign=True)
-    ('1.23 points', '-1.00 points')
-    """
-    number = f"{100 * share:{'+' if sign else ''}.2f}"
-    return f"{number.replace('-0.00', '0.00').replace('+0.00', '0.00')} points"
 
 
 def figured(record: Record) -> str:
@@ -40,6 +30,8 @@ def reasons(
 ) -> list[str]:
     """Return why a candidate wins and which demands bind, or why nothing is better.
 
+    If the times that decide are in doubt, that is said, too.
+
     Args:
         records: of all candidates, first of what came in.
         best: the winner's.
@@ -49,8 +41,12 @@ def reasons(
     before = records[0].figures
     assert before is not None
     if best is None or best.figures is None:
-        return [_nothing(records, before, demands)]
-    return [_gains(best, before, demands, figure), *_binding(records, best.figures, demands)]
+        return [_nothing(records, before, demands), *_doubts(records[:1], demands)]
+    return [
+        _gains(best, before, demands, figure),
+        *_binding(records, best.figures, demands),
+        *_doubts((records[0], best), demands),
+    ]
 
 
 def _gains(best: Record, before: Figures, demands: Demands, figure: str) -> str:
@@ -93,6 +89,16 @@ def _binding(records: Sequence[Record], best: Figures, demands: Demands) -> Iter
     for limit in demands.limits:
         share = best.amount(limit.quantity) / limit.most
         yield f"It takes {100 * share:.0f} % of what {limit} allows."
+
+
+def _doubts(records: Sequence[Record], demands: Demands) -> Iterator[str]:
+    """Yield which of the times that decide are in doubt; where sizes decide, none does."""
+    for record in records if demands.aim == "latency" else ():
+        if record.figures is not None and record.figures.latency.noise:
+            yield (
+                f"In doubt is the time of {record.candidate}: {record.figures.latency.noise}. On a "
+                "quieter machine the answer may be another."
+            )
 
 
 def _broken(figures: Figures, demands: Demands) -> str:

@@ -16,7 +16,7 @@ from effnet.compression.candidates import Candidate
 from effnet.compression.judge import Judgement
 from effnet.compression.records import Record
 from effnet.errors import ResourceError, UsageError
-from effnet.files import atomic_path, take_lock, write_text
+from effnet.files import atomic_path, files_in, take_lock, write_text
 
 LOCK = "lock"
 FINISHED = ("outputs.npz", "records", "runs")
@@ -30,8 +30,8 @@ MADE = "effnet compress made this folder and removes it when all is done.\n"
 class State:
     """A folder with a record and the files of each finished candidate.
 
-    A record is written last, whole, and says by a key what it is about: of another model, other
-    data, another machine or other settings there is none.
+    A record is written last, whole, and says by a key what it is about and by a digest what the
+    files are: of another model, other data, another machine or other settings there is none.
 
     Args:
         folder: which is made if need be.
@@ -53,7 +53,7 @@ class State:
 
         Raises:
             UsageError: another process is at work there.
-            ResourceError: the folder cannot be made.
+            ResourceError: the folder cannot be made or locked.
         """
         try:
             new = not self.folder.exists()
@@ -65,10 +65,15 @@ class State:
             lock.seek(0)  # Windows locks from there on
             try:
                 take_lock(lock.fileno())
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:
                 raise UsageError(
                     f"Another process is compressing into {self.folder}. Wait for it, or give "
                     "another folder with --out."
+                ) from error
+            except OSError as error:
+                raise ResourceError(
+                    f"Cannot lock {lock.name}: {error.strerror}. Give a folder on another disk "
+                    "with --work."
                 ) from error
             if new:
                 lock.write(MADE)
@@ -85,14 +90,15 @@ class State:
         return self.folder / "files" / candidate.slug
 
     def cleared(self, candidate: Candidate) -> Path:
-        """Return the folder of a candidate's files, made new and empty.
+        """Return the folder of a candidate's files, made new and empty; its record goes first.
 
         Raises:
             ResourceError: it cannot be made.
         """
         folder = self.files_of(candidate)
-        shutil.rmtree(folder, ignore_errors=True)
         try:
+            self._record(candidate).unlink(missing_ok=True)  # it would vouch for what comes now
+            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         except OSError as error:
             raise ResourceError(f"Cannot make {folder}: {error.strerror}.") from error
@@ -103,7 +109,7 @@ class State:
         return self.folder / "runs" / f"{name}-{self._key(name, **depends)}"
 
     def find(self, candidate: Candidate, **depends: Any) -> Record | None:
-        """Return a finished candidate's record.
+        """Return a finished candidate's record, if its files are as they were then.
 
         Args:
             candidate: which.
@@ -113,15 +119,18 @@ class State:
         with suppress(OSError, KeyError, TypeError, ValueError):
             data = json.loads(self._record(candidate).read_text(encoding="utf-8"))
             record = Record.from_dict(data["record"])
-            figures = record.figures
-            there = figures is None or (self.files_of(candidate) / figures.file).exists()
-            if there and data["key"] == self._key(str(candidate), **depends):
+            known = data["key"] == self._key(str(candidate), **depends)
+            if known and data["files"] == _digest(self.files_of(candidate)):
                 return record
         return None
 
     def keep(self, record: Record, **depends: Any) -> None:
         """Note that a candidate is finished; see `find`."""
-        data = {"key": self._key(str(record.candidate), **depends), "record": record.to_dict()}
+        data = {
+            "key": self._key(str(record.candidate), **depends),
+            "files": _digest(self.files_of(record.candidate)),
+            "record": record.to_dict(),
+        }
         write_text(self._record(record.candidate), json.dumps(data, indent=1))
 
     def judgement(self) -> Judgement | None:
@@ -135,6 +144,8 @@ class State:
                     interval=(float(data["interval"][0]), float(data["interval"][1])),
                     outputs=torch.from_numpy(data["outputs"]),
                     labels=torch.from_numpy(data["labels"]),
+                    indices=torch.from_numpy(data["indices"]),
+                    unreadable=int(data["unreadable"]),
                 )
         return None
 
@@ -149,6 +160,8 @@ class State:
                 interval=found.interval,
                 outputs=found.outputs.numpy(),
                 labels=found.labels.numpy(),
+                indices=found.indices.numpy(),
+                unreadable=found.unreadable,
             )
 
     def remove(self) -> None:
@@ -172,3 +185,13 @@ class State:
     def _key(self, *what: str, **depends: Any) -> str:
         text = json.dumps([self.subject, what, depends], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _digest(folder: Path) -> str:
+    """Return a hash of the files in a folder, by their names."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in files_in(folder):
+        with file.open("rb") as content:
+            found.update(str(file.relative_to(folder)).encode())
+            found.update(hashlib.file_digest(content, "blake2b").digest())
+    return found.hexdigest()

@@ -1,6 +1,7 @@
 """A teacher by whatever name weights have, as the model file that a training learns from."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,20 +22,30 @@ DIGITS = 12
 """Of a file's hash, in its name: a run goes on only with the very file that it began with."""
 
 
-def teacher_file(name: str, source: str, *, convention: str | None = None) -> Path:
+def teacher_file(
+    name: str,
+    source: str,
+    *,
+    convention: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Path:
     """Return the model file of a teacher: its own, or one that is written into the cache.
 
     Args:
         name: what `open_weights` takes.
         source: the data, which may call ImageNet's classes by the names of its folders.
         convention: "torch" or "tensorflow", for a file of timm, which does not tell.
+        classes: what the student calls the classes; None calls them as the data does.
 
     Raises:
         ModelFileError: the weights are missing, damaged, or of another network.
         ResourceError: they could not be fetched, or the cache cannot be written.
     """
     found = open_weights(name, convention=convention)
-    card = replace(found.card, classes=folder_classes(source, found.card.classes))
+    of_data = folder_classes(source, found.card.classes)
+    if classes is not None and folder_classes(source, classes) == of_data:
+        of_data = tuple(classes)
+    card = replace(found.card, classes=of_data)
     own = model_file(name)
     if card == found.card and str(own.resolve()) == found.where and _is_model(own):
         return own

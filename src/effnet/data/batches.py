@@ -1,7 +1,6 @@
 """Batches of pictures, in an order and with an augmentation that are pure functions of the seed."""
 
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils import signal_handling
 
 from effnet.data.decode import UnreadablePicture
 from effnet.data.keyed import key
@@ -226,7 +224,7 @@ def _load(
     )
     batches: Any = None
     try:
-        with loading_told(timeout), _handler_put_back() if workers else nullcontext():
+        with loading_told(timeout):
             with _signals_held() if workers else nullcontext():
                 batches = iter(loader)
             yield from batches
@@ -290,31 +288,6 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _handler_put_back() -> Iterator[None]:
-    """Take back what torch does when a child process ends, which it sets at the first loading.
-
-    It is good for nothing afterwards, and in a process in which OpenVINO had run Linux could not
-    return from it: the next child's end ended the process (SIGSEGV of the kernel's own, on an AMD
-    EPYC).
-    """
-    if not _handles_signals():
-        yield
-        return
-    before, was_set = signal.getsignal(signal.SIGCHLD), signal_handling._SIGCHLD_handler_set
-    try:
-        yield
-    finally:
-        if _handles_signals():
-            signal.signal(signal.SIGCHLD, before)
-            signal_handling._SIGCHLD_handler_set = was_set
-
-
-def _handles_signals() -> bool:
-    """Whether this thread may set a handler for children that end."""
-    return hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
 
 
 def _start_worker(_: int) -> None:

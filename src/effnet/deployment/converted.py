@@ -64,8 +64,10 @@ class Shelf:
             with locked(self.root / FOLDER):
                 if not place.is_dir():
                     self._make(place, make)
-                    self._tidy(place)
-        os.utime(place)
+                    with suppress(OSError):  # others drop entries meanwhile
+                        self._tidy(place)
+        with suppress(OSError):  # a folder that is only to be read
+            os.utime(place)
         return place
 
     def drop(self, key: str) -> None:

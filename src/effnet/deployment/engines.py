@@ -17,7 +17,7 @@ from effnet.data.preprocessing import Preprocessing
 from effnet.deployment.form import Form
 from effnet.deployment.predict import Run
 from effnet.errors import ModelFileError, UsageError, closest
-from effnet.measure.sessions import ENGINES, Session, open_session
+from effnet.measure.sessions import ENGINES, Session, open_session, told_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,7 +107,8 @@ def file_run(
     _require_fitting(session, card, form, file)
     run = session_run(session, card.preprocessing, form)
     blank = np.zeros((1, card.preprocessing.channels, *_sides(card)), np.uint8)
-    given = run(blank).shape
+    with told_of(file, runtime, "run"):
+        given = run(blank).shape
     if given != (1, len(card.classes)):
         raise ModelFileError(
             f"{file} says that it has {len(card.classes)} outputs, but gives the shape {given} for "

@@ -51,7 +51,7 @@ class Evaluation:
         recall: macro.
         f1: macro.
         per_class: figures of every class the model knows.
-        confusion: confusion[i][j] pictures of class i were called class j.
+        confusion: `confusion[i][j]` pictures of class i were called class j.
         log_loss: mean negative logarithm of the true class's probability.
         calibration_error: expected calibration error (Guo et al. 2017, arXiv:1706.04599) of the
             highest probability, in 15 bins of equal width.

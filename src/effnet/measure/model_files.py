@@ -10,6 +10,7 @@ from zipfile import ZipFile
 from effnet import extras
 from effnet.errors import EffnetError, ModelFileError, UsageError
 from effnet.extras import require
+from effnet.measure.openvino_core import core
 from effnet.measure.quiet import quiet
 
 PURPOSE = "look into such a file"
@@ -175,10 +176,10 @@ def _onnx_by_its_runtime(path: Path) -> Found:
 
 
 def _openvino(path: Path) -> Found:
-    library = require("openvino", PURPOSE)
+    model = core().read_model
     files = openvino_files(path)
     require_all(files)
-    sides = library.Core().read_model(str(path)).inputs[0].partial_shape
+    sides = model(str(path)).inputs[0].partial_shape
     return Found(files, tuple(None if side.is_dynamic else side.get_length() for side in sides))
 
 

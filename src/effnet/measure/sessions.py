@@ -4,7 +4,8 @@ torch is imported only for the files that torch itself compiled, so that the oth
 their memory be measured, without it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from effnet.measure.model_files import (
     require_square,
     side_or_none,
 )
+from effnet.measure.openvino_core import core
 from effnet.measure.quiet import quiet
 from effnet.measure.records import cores
 
@@ -129,15 +131,27 @@ def open_session(
             f"{closest(dtype, engine.dtypes)}"
         )
     file = located(path)
-    try:
+    with told_of(file, runtime, "open"):
         return engine.open(file, threads or cores(), dtype, shape)
+
+
+@contextmanager
+def told_of(file: Path, runtime: str, act: str) -> Iterator[None]:
+    """Tell of a file that a runtime cannot open, or run, whatever the runtime's own words.
+
+    Raises:
+        ModelFileError: it cannot.
+        ResourceError: memory did not suffice.
+    """
+    try:
+        yield
     except EffnetError:
         raise
     except Exception as error:  # each library says in its own way that a file is none of its own
         if out_of_memory(error):
-            raise ResourceError(f"Out of memory, as {runtime} opened {file}.") from error
+            raise ResourceError(f"Out of memory, as {runtime} was to {act} {file}.") from error
         raise ModelFileError(
-            f"{runtime} cannot open {file}, which is damaged or made for another version: "
+            f"{runtime} cannot {act} {file}, which is damaged or made for another version: "
             f"{first_words(error)}"
         ) from error
 
@@ -162,8 +176,7 @@ def _openvino(path: Path, threads: int, dtype: str, shape: Sequence[int] | None)
     library = require("openvino", PURPOSE)
     if path.suffix == ".xml":
         require_all(openvino_files(path))
-    core = library.Core()
-    model = core.read_model(str(path))
+    model = core().read_model(str(path))
     inputs = [
         (
             entry.element_type.get_type_name(),
@@ -177,7 +190,7 @@ def _openvino(path: Path, threads: int, dtype: str, shape: Sequence[int] | None)
         model.reshape(list(_in_order_of(sides, shape)))
     wanted = {"float32": library.Type.f32, "bfloat16": library.Type.bf16}[dtype]
     # Without a word on precision it would take bfloat16 where the processor has it.
-    ready = core.compile_model(
+    ready = core().compile_model(
         model,
         "CPU",
         {

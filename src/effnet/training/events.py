@@ -17,6 +17,7 @@ from torch import Tensor
 
 from effnet.nets.network import EfficientNet
 from effnet.tasks.inference import evaluating
+from effnet.training.recipe import OF_THE_MACHINE
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -27,12 +28,6 @@ Pixels = NDArray[np.uint8]
 
 GRAPH_SIDE = 64
 """Pixels of the picture that is followed through the network: the graph is that of any other."""
-
-BESIDE = (
-    *("device", "threads", "workers", "worker_timeout"),
-    *("checkpoint_seconds", "tensorboard"),
-)
-"""Settings of a recipe that say where a training runs, not what comes of it."""
 
 DIGITS = 4
 """Of an embedding's coordinates; with all of them the file would be three times as long."""
@@ -169,7 +164,7 @@ def tried(job: "Job") -> dict[str, Any]:
     return {
         name: value
         for name, value in settings.items()
-        if name not in BESIDE and value is not None and value != ""
+        if name not in OF_THE_MACHINE and value is not None and value != ""
     }
 
 

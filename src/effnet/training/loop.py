@@ -156,10 +156,10 @@ class Training:
         self.reporter.step(state.step, loss, score)
         epoch = len(state.history) + 1
         figures = {"loss": loss, self.task.running: score, **self._validate()}
-        watched = figures.get(f"val_{self.task.monitor}", figures[self.task.running])
-        better = watched > state.best
-        if better:
-            state.best, state.best_epoch = watched, epoch
+        watched = figures.get(f"val_{self.task.monitor}")
+        better = watched is not None and watched > state.best
+        if better or watched is None:  # training pictures cannot tell which epoch is better
+            state.best, state.best_epoch = watched or state.best, epoch
             self._write_model(epoch, figures)
         rate = learning_rate(self.job.recipe, state.step - 1, self.steps)
         state.history.append({"epoch": epoch, "step": state.step, "lr": rate, **figures})
@@ -236,7 +236,11 @@ class Training:
             task=self.task.name,
             classes=self.job.classes,
             preprocessing=self.job.preprocessing,
-            training={"data": self.job.data, "recipe": self.job.recipe.to_dict()},
+            training={
+                "data": self.job.data,
+                "fingerprint": self.job.fingerprint,
+                "recipe": self.job.recipe.to_dict(),
+            },
             figures={"epoch": epoch, **figures},
             task_settings=self.task.settings,
         )

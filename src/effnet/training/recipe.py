@@ -182,6 +182,12 @@ class Recipe:
 RULES: dict[str, Rule] = {item.name: item.metadata["rule"] for item in fields(Recipe)}
 """Each setting's rule, in the order of the table."""
 
+OF_THE_MACHINE = (
+    *("device", "threads", "workers", "worker_timeout"),
+    *("checkpoint_seconds", "tensorboard"),
+)
+"""Settings that say where a training runs, not what comes of it."""
+
 TYPES: dict[str, Any] = {item.name: item.type for item in fields(Recipe)}
 """Each setting's type, in the order of the table."""
 

@@ -68,7 +68,7 @@ class RunFolder:
 
         Raises:
             UsageError: another process is training here.
-            ResourceError: the folder cannot be made.
+            ResourceError: the folder cannot be made or locked.
         """
         try:
             self.lock.parent.mkdir(parents=True, exist_ok=True)
@@ -78,10 +78,15 @@ class RunFolder:
         with file as lock:
             try:
                 take_lock(lock.fileno())
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:
                 raise UsageError(
                     f"Another process is training into {self.path}. Wait for it, or give another "
                     "folder with --out."
+                ) from error
+            except OSError as error:
+                raise ResourceError(
+                    f"Cannot lock {self.lock}: {error.strerror}. Give a folder on another disk "
+                    "with --out."
                 ) from error
             yield
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from effnet.card import Card
+from effnet.compression.judge import require_readable
 from effnet.data.batches import Batch, evaluation_batches, loading_told
 from effnet.data.preprocessing import Preprocessing
 from effnet.data.splits import Labels, Split
@@ -28,14 +29,14 @@ class Calibration:
         labels: (N,) class indices, or (N, K) float32.
         preprocessing: of the network.
         batch: pictures at a time; the last may be fewer.
-        unreadable: (name, reason) of each picture that was left out.
+        unreadable: pictures that were chosen but left out, as they cannot be read.
     """
 
     pictures: NDArray[Any]
     labels: Labels
     preprocessing: Preprocessing
     batch: int = 1
-    unreadable: tuple[tuple[str, str], ...] = ()
+    unreadable: int = 0
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -71,9 +72,9 @@ def choose_pictures(
     card: Card,
     *,
     pictures: int = PICTURES,
+    after: int = 0,
     seed: int = 0,
     workers: int = 0,
-    where: str = "the training split",
 ) -> Calibration:
     """Choose pictures of a split, the same every time and as many of each class as can be.
 
@@ -81,22 +82,23 @@ def choose_pictures(
         split: the training pictures; those of validation are kept to judge by.
         card: of the network; its evaluation's preprocessing is what they go through.
         pictures: how many; all of a split that has fewer.
+        after: so many that another choice has taken come last, where all others are too few.
         seed: of the choice.
         workers: processes that load pictures.
-        where: what an error calls the split.
 
     Raises:
-        DataError: it has no pictures, none that can be read, or of other channels.
+        DataError: it has no pictures, more of those chosen cannot be read than `require_readable`
+            allows, or they have other channels.
         UsageError: less than one picture is asked for.
     """
     if pictures < 1:
         raise UsageError(f"--calibration must be at least 1, not {pictures}.")
     if not len(split):
         raise DataError(
-            f"There is nothing to calibrate with: {where} has no pictures. It takes some "
-            f"{pictures} pictures such as the network was trained on."
+            f"There is nothing to calibrate with: the training split has no pictures. It "
+            f"takes some {pictures} pictures such as the network was trained on."
         )
-    chosen = split.subset(balanced(split.labels, pictures, seed).tolist())
+    chosen = split.subset(balanced(split.labels, after + pictures, seed)[-pictures:].tolist())
     parts: list[Batch] = []
     unreadable: list[tuple[str, str]] = []
     transform = evaluation_transform(card.preprocessing)
@@ -109,18 +111,19 @@ def choose_pictures(
                 if len(part.labels):
                     parts.append(part)
     except UsageError as error:  # of a picture's channels: not what was asked is wrong, the data is
-        raise DataError(f"{where.capitalize()} does not fit the network: {error}") from error
+        raise DataError(f"The training split does not fit the network: {error}") from error
     if not parts:
         name, reason = unreadable[0]
         raise DataError(
             f"There is nothing to calibrate with: none of the {len(chosen)} pictures chosen from "
-            f"{where} can be read, such as {name}: {reason}."
+            f"the training split can be read, such as {name}: {reason}."
         )
+    require_readable(unreadable, len(chosen), card, "pictures chosen from the training split")
     return Calibration(
         np.concatenate([part.pictures.numpy() for part in parts]),
         np.concatenate([part.labels.numpy() for part in parts]),
         card.preprocessing,
-        unreadable=tuple(unreadable),
+        unreadable=len(unreadable),
     )
 
 

@@ -22,6 +22,7 @@ from effnet.compression.quantize.calibration import Calibration
 from effnet.compression.quantize.nncf_library import PURPOSE, nncf
 from effnet.deployment.export.graph import converting
 from effnet.extras import require
+from effnet.measure.openvino_core import core, signal_stack_kept
 
 BATCH = 25
 """Of pictures to judge by."""
@@ -122,7 +123,7 @@ FORMATS: dict[str, Format] = {
     "openvino": Format(
         "openvino",
         "model.xml",
-        lambda library, path: library.Core().read_model(path),
+        lambda _, path: core().read_model(path),
         lambda library, graph, path: library.save_model(graph, str(path), compress_to_fp16=False),
         lambda graph: None,
         _run_openvino,
@@ -279,7 +280,12 @@ def _silent() -> Iterator[None]:
 
     That is for as long as it works, so what it is at is told before.
     """
-    with converting(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+    with (
+        converting(),
+        signal_stack_kept(),
+        redirect_stdout(StringIO()),
+        redirect_stderr(StringIO()),
+    ):
         yield
 
 

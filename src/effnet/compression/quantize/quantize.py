@@ -7,11 +7,21 @@ the first that keeps the accuracy is kept.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 from time import monotonic
 
 from effnet.card import Card
-from effnet.compression.judge import Judgement, Tried, judge, judge_net, points, told, tried
+from effnet.compression.judge import (
+    Judgement,
+    Tried,
+    judge,
+    judge_net,
+    points,
+    told,
+    tried,
+    within,
+)
 from effnet.compression.quantize import litert
 from effnet.compression.quantize.aware import fine_tuned
 from effnet.compression.quantize.calibration import PICTURES, Calibration, choose_pictures
@@ -26,6 +36,7 @@ from effnet.compression.quantize.post_training import (
 from effnet.data.splits import Split
 from effnet.deployment import carried
 from effnet.deployment.export import onnx, openvino
+from effnet.deployment.export.targets import TARGETS
 from effnet.deployment.form import Form
 from effnet.deployment.predictor import predictor
 from effnet.errors import (
@@ -35,16 +46,18 @@ from effnet.errors import (
     ResourceError,
     UsageError,
     closest,
+    disk_is_full,
     out_of_memory,
 )
+from effnet.extras import installed, require
 from effnet.files import whole_file, whole_folder
 from effnet.measure.sessions import first_words
 from effnet.nets.network import EfficientNet
 
 JUDGES = 1000
-"""Pictures by which layers are put back to float; the whole split judges what comes of it."""
+"""Training pictures by which layers are put back to float; those of validation judge the file."""
 SPARED = 0.5
-"""Of the drop allowed, where not all pictures judge then: the whole split must find no more."""
+"""Of the drop that is still allowed, how much these may lose: others may lose more."""
 CONTROLLED, FINE_TUNED = "accuracy-controlled", "fine-tuned"
 SLOW = (CONTROLLED, FINE_TUNED)
 
@@ -78,6 +91,7 @@ class Subject:
         pictures: that show the ranges of values.
         training: the split that they are from.
         validation: the split to judge by.
+        before: what the drop is from.
         max_drop: that is allowed.
         folder: where working files go.
         pixels: the file takes pictures as they are.
@@ -89,6 +103,7 @@ class Subject:
     pictures: Calibration
     training: Split
     validation: Split
+    before: Judgement
     max_drop: float
     folder: Path
     pixels: bool
@@ -113,12 +128,14 @@ class Backend:
     Attributes:
         suffix: of the file; "" where it is a folder.
         rungs: ways by their names, from the quickest to the most careful.
+        needs: modules, as they are imported.
         extra: others, tried only where they are asked for.
         pixels: whether the files can take pictures as they are.
     """
 
     suffix: str
     rungs: dict[str, Climb]
+    needs: tuple[str, ...] = ()
     extra: dict[str, Climb] = field(default_factory=dict)
     pixels: bool = True
 
@@ -159,7 +176,9 @@ def quantize(
 
     Raises:
         NothingBetter: no rung keeps the accuracy; nothing was written.
-        DataError: there is nothing to calibrate with or to judge by.
+        ModelFileError: no rung works; nothing was written.
+        DataError: there is nothing to calibrate with or to judge by, or too much of it cannot be
+            read.
         UsageError: there is no such runtime or rung, `out` has another's suffix, or it is a folder
             that holds other things.
         ResourceError: it could not be written, or a package is not installed.
@@ -170,19 +189,23 @@ def quantize(
     if target.name == carried.GRAPH:
         target = target.parent
     done: list[Tried] = []
+    refused: ModelFileError | None = None
     with whole_file(target) if backend.suffix else whole_folder(target, OPENVINO_FILES) as new:
         folder = new.with_name(f"{new.name}.work")
         folder.mkdir()
         shown = choose_pictures(calibration, card, pictures=pictures, workers=workers)
+        if shown.unreadable:
+            tell(f"{shown.unreadable} of the pictures chosen to calibrate with cannot be read")
         if before is None:
             before = judge_net(net, card, validation, workers=workers)
-            tell(f"float32: {before.figure} {before.value:.4f} on {before.count} pictures")
+            tell(f"float32: {before.figure} {before.value:.4f} on {before.pictures}")
         subject = Subject(
             net,
             card,
             shown,
             calibration,
             validation,
+            before,
             max_drop,
             folder,
             pixels,
@@ -197,6 +220,7 @@ def quantize(
                 after = _climbed(name, climb, subject, file)
             except ModelFileError as error:
                 tell(f"{name}: cannot be done: {first_words(error)}")
+                refused = error
                 continue
             seconds = monotonic() - start
             done.append(tried(name, before, after, card, most=max_drop, seconds=seconds))
@@ -205,7 +229,12 @@ def quantize(
                 file.rename(new)
                 break
         else:
-            raise NothingBetter(_refusal(done, before, max_drop))
+            if done:
+                raise NothingBetter(_refusal(done, before, max_drop))
+            raise ModelFileError(
+                "None of the ways to quantize works for this network; nothing was written. The "
+                f"last says: {refused}"
+            ) from refused
     return Quantized(Path(out), carried.read(target)[1], tuple(done), before, after)
 
 
@@ -214,6 +243,7 @@ def require_backend(runtime: str, out: Path, max_drop: float, pixels: bool = Fal
 
     Raises:
         UsageError: it cannot; the message says what it could.
+        ResourceError: a package is not installed.
     """
     if runtime not in BACKENDS:
         raise UsageError(
@@ -230,6 +260,8 @@ def require_backend(runtime: str, out: Path, max_drop: float, pixels: bool = Fal
         raise UsageError(f"The drop allowed must be at least 0 and under 1, not {max_drop:g}.")
     if pixels and not backend.pixels:
         raise UsageError(f"Files for {runtime} cannot take pictures as they are once quantized.")
+    for module in filterfalse(installed, backend.needs):
+        require(module, f"quantize networks for {runtime}")
     return backend
 
 
@@ -249,17 +281,26 @@ def _climbed(name: str, climb: Climb, subject: Subject, file: Path) -> Judgement
 
     Raises:
         ModelFileError: the tools refuse the network, or the runtime the file; others may do.
+        ResourceError: there is no more memory or room on the disk, so no other could be made.
     """
     try:
         climb(subject, file)
-        run = predictor(file).outputs
-        return judge(run, subject.card, subject.validation, workers=subject.workers)
-    except (EffnetError, OSError):
-        raise
+        return _judged(file, subject)
     except Exception as error:  # the tools refuse a graph in many ways
+        if disk_is_full(error):
+            raise ResourceError(
+                f"Cannot write, while quantizing ({name}): {first_words(error).rstrip('.')}."
+            ) from error
+        if isinstance(error, EffnetError):
+            raise
         if out_of_memory(error):
             raise ResourceError(f"Out of memory, while quantizing: {name}.") from error
         raise ModelFileError(first_words(error)) from error
+
+
+def _judged(file: Path, subject: Subject) -> Judgement:
+    run = predictor(file).outputs
+    return judge(run, subject.card, subject.validation, workers=subject.workers)
 
 
 def _float_graph(subject: Subject, runtime: str) -> Graph:
@@ -275,21 +316,19 @@ def _climb_graph(runtime: str, way: Way, subject: Subject, out: Path) -> None:
 
 
 def _climb_controlled(runtime: str, subject: Subject, out: Path) -> None:
-    share = SPARED if len(subject.validation) > JUDGES else 1.0
-    quantize_controlled(
-        _float_graph(subject, runtime),
-        subject.pictures,
-        choose_pictures(
-            subject.validation,
-            subject.card,
-            pictures=JUDGES,
-            workers=subject.workers,
-            where="the validation split",
-        ),
+    graph = _float_graph(subject, runtime)
+    lost = subject.before.value - _judged(graph.path, subject).value
+    if not within(lost, subject.max_drop):
+        raise ModelFileError(f"in float32 it loses {points(lost)} already")
+    judges = choose_pictures(
+        subject.training,
         subject.card,
-        out,
-        max_drop=share * subject.max_drop,
+        pictures=JUDGES,
+        after=len(subject.pictures) + subject.pictures.unreadable,
+        workers=subject.workers,
     )
+    left = SPARED * (subject.max_drop - lost)
+    quantize_controlled(graph, subject.pictures, judges, subject.card, out, max_drop=left)
     _sign(subject, out)
 
 
@@ -316,17 +355,23 @@ def _graph_backend(runtime: str) -> Backend:
         CONTROLLED: partial(_climb_controlled, runtime),
         FINE_TUNED: partial(_after_tuning, careful),
     }
-    return Backend(SUFFIXES[runtime], rungs, {**naive})
+    return Backend(SUFFIXES[runtime], rungs, NEEDS[runtime], {**naive})
 
 
 def _litert_backend() -> Backend:
     ways: dict[str, Climb] = {name: partial(_climb_litert, rung) for name, rung in litert.RUNGS}
     ways[FINE_TUNED] = partial(_after_tuning, next(iter(ways.values())))
-    return Backend(SUFFIXES["litert"], ways, pixels=False)
+    return Backend(SUFFIXES["litert"], ways, NEEDS["litert"], pixels=False)
 
 
 OPENVINO_FILES = {carried.GRAPH, "model.bin"}
 SUFFIXES = {"openvino": "", "onnxruntime": ".onnx", "litert": ".tflite"}
+NEEDS = {
+    "openvino": (*TARGETS["openvino"].needs, "nncf"),
+    "onnxruntime": (*TARGETS["onnx"].needs, "nncf"),
+    "litert": (*TARGETS["litert"].needs, "ai_edge_quantizer"),
+}
+"""Modules that write, quantize and run a file."""
 WRITERS: dict[str, Callable[..., object]] = {
     "openvino": openvino.write,
     "onnxruntime": onnx.write,
@@ -341,8 +386,6 @@ BACKENDS: dict[str, Backend] = {
 
 
 def _refusal(done: Sequence[Tried], before: Judgement, max_drop: float) -> str:
-    if not done:
-        return "None of the ways to quantize works for this network; nothing was written."
     best = min(done, key=lambda rung: rung.drop)
     return (
         f"Nothing was written: of {len(done)} ways to quantize none keeps the {before.figure} of "

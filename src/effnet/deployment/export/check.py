@@ -125,7 +125,8 @@ def real_pictures(folder: str | Path, preprocessing: Preprocessing, count: int =
         DataError: there is no such folder, or no picture in it can be read.
     """
     files = list(list_pictures([folder]))
-    chosen = files[:: max(1, len(files) // count)][:count]
+    most = min(count, len(files))
+    chosen = [files[number * len(files) // most] for number in range(most)]
     found = list(_readable(chosen, preprocessing))
     if not found:
         raise DataError(f"None of the {len(chosen)} pictures tried in {folder} can be read.")

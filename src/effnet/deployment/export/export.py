@@ -117,7 +117,7 @@ def _target(to: str, precision: str) -> Target:
 
 def _require_name(target: Target, path: Path) -> None:
     if target.suffix and path.suffix != target.suffix:
-        right = path.with_suffix(target.suffix).name
+        right = Path(path.name or "model").with_suffix(target.suffix).name
         raise UsageError(
             f"{target.owner}'s files end in {target.suffix}; {path.name!r} does not: {right}"
         )

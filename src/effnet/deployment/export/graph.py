@@ -54,8 +54,9 @@ def example(card: Card, *, pixels: bool = False, batch: int = 2) -> Tensor:
 @contextmanager
 def converting() -> Iterator[None]:
     """Convert without gradients, and keep what libraries print, log and warn of to themselves."""
-    before = root.manager.disable
-    with warnings.catch_warnings(), off_the_screen(), torch.no_grad():
+    # First of all, as it lets one thread in at a time: the rest belongs to the process, too.
+    with off_the_screen(), warnings.catch_warnings(), torch.no_grad():
+        before = root.manager.disable
         warnings.simplefilter("ignore")
         disable(CRITICAL)
         try:

@@ -71,12 +71,13 @@ def write(
         program.optimize()
         model = program.model_proto
     _forget_the_exporter(model)
+    after = len(model.graph.node)
     if precision == "float16":
         _halve_weights(onnx, model.graph)
     onnx.save(model, path)
     onnx.checker.check_model(str(path), full_check=True)
     carried.write(path, card, Form(pixels=pixels, precision=precision))
-    return {"opset": OPSET, "nodes_translated": before, "nodes": len(model.graph.node)}
+    return {"opset": OPSET, "nodes_translated": before, "nodes": after}
 
 
 def _forget_the_exporter(model: Any) -> None:

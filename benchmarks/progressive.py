@@ -9,6 +9,7 @@ small pictures pay for. Same network, data, seed and weights at the start.
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import effnet
 from effnet.data.sources import DataSet, open_data
+
+FEW = 256
+"""Training pictures with --quick."""
 
 SHORT: dict[str, Any] = {
     "recipe": "scratch",
@@ -96,6 +100,8 @@ def main() -> None:
         settings.resolution = 48
     torch.set_num_threads(settings.threads)
     data = open_data(settings.data, val_share=0.02)
+    if settings.quick:
+        data = replace(data, train=data.train.subset(range(FEW)))
     ways: dict[str, dict[str, Any]] = {
         "one size": {"epochs": settings.epochs},
         "progressive": {"epochs": settings.progressive_epochs, **PROGRESSIVE},

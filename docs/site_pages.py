@@ -34,19 +34,22 @@ ELSEWHERE = {"README.md": "index.md", **FROM_THE_ROOT}
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the pages; a notebook itself stays, to be downloaded."""
+    """Add the pages, and what they link to beside docs/; a notebook stays, to be downloaded."""
     for file in list(files):
         if file.src_uri.endswith(".ipynb"):
             for uri, content in notebook_page(Path(str(file.abs_src_path))):
                 files.append(File.generated(config, uri, content=content))
     for name, uri in FROM_THE_ROOT.items():
-        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        text = as_in_docs((ROOT / name).read_text(encoding="utf-8"))
         files.append(File.generated(config, uri, content=text))
+    for uri in sorted(linked_beside(files)):
+        path, included = str(ROOT / uri), InclusionLevel.NOT_IN_NAV
+        files.append(File.generated(config, uri, abs_src_path=path, inclusion=included))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links lead to notebooks' pages, and to files beside docs/, which join the site."""
+    """Let links lead to notebooks' pages, and to files beside docs/, which are on the site."""
     folder, name = posixpath.split(page.file.src_uri)
     is_notebook = folder == NOTEBOOKS
     written_in = "" if is_notebook else folder
@@ -54,26 +57,38 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     def replaced(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(written_in, link[0]))
         own = is_notebook and target == name.replace(".md", ".ipynb")
-        found = target if own else on_site(target, config, files)
+        found = target if own else site_uri(target)
         known = files.get_file_from_path(found) is not None
         return posixpath.relpath(found, folder or ".") if known else link[0]
 
     return LINK.sub(replaced, markdown)
 
 
-def on_site(target: str, config: MkDocsConfig, files: Files) -> str:
-    """Return where on the site a file is, named from docs/; one from beside docs/ is added."""
+def as_in_docs(text: str) -> str:
+    """Let the links of a page beside docs/ lead to where they did if it were in docs/."""
+
+    def moved(link: re.Match[str]) -> str:
+        return link[0] if "://" in link[0] else posixpath.relpath(link[0], "docs")
+
+    return LINK.sub(moved, text)
+
+
+def linked_beside(files: Files) -> set[str]:
+    """Return the files beside docs/ that pages link to and that stand on the site as they are."""
+    return {
+        uri
+        for page in files.documentation_pages()
+        for link in LINK.findall(page.content_string)
+        if link.startswith("../") and (ROOT / (uri := site_uri(link))).is_file()
+    } - set(ELSEWHERE.values())
+
+
+def site_uri(target: str) -> str:
+    """Return where on the site a file is that is named from docs/."""
     if target.endswith(".ipynb"):
         return f"{NOTEBOOKS}/{target.removesuffix('.ipynb')}.md"
-    if not target.startswith("../"):
-        return target
     beside = target.removeprefix("../")
-    if beside in ELSEWHERE:
-        return ELSEWHERE[beside]
-    if (ROOT / beside).is_file() and files.get_file_from_path(beside) is None:
-        path, included = str(ROOT / beside), InclusionLevel.INCLUDED
-        files.append(File.generated(config, beside, abs_src_path=path, inclusion=included))
-    return beside
+    return target if beside == target else ELSEWHERE.get(beside, beside)
 
 
 def notebook_page(path: Path) -> Iterator[tuple[str, str | bytes]]:

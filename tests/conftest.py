@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,28 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFNET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+LONGEST = (
+    "parity/test_keras.py",
+    "test_benchmarks.py",
+    "test_docs.py",
+    "parity/test_networks.py",
+    "training/test_distributed.py",
+    "training/test_faults.py",
+    "parity/test_google.py",
+    "deployment/test_keras_export.py",
+)
+"""Files that begin first, so that in the end no worker is left alone with one of them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist puts files with many tests first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 settings.register_profile("effnet", deadline=None, derandomize=True)

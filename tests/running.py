@@ -1,9 +1,11 @@
-"""`effnet` as a real program, and what its runs leave."""
+"""`effnet` in processes of its own, and what its runs leave."""
 
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,68 @@ def wait_until(condition: Callable[[], bool], alive: Callable[[], bool]) -> None
         time.sleep(0.005)
 
 
-def started(words: list[str]) -> subprocess.Popen[bytes]:
-    """The command as a program in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "effnet", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+FORKS = get_context("forkserver")
+# They begin where the libraries are loaded, which takes longer than most of what they are to do.
+FORKS.set_forkserver_preload(["effnet.cli.main", "effnet.model", "effnet.training.train"])
+
+EFFNET = """
+import sys
+from effnet.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Program(AbstractContextManager["Program"]):
+    """A Python program with `effnet`'s words, in a process and a process group of its own.
+
+    Args:
+        words: what it finds in `sys.argv`.
+        code: the program.
+        told: a file for what it writes to standard error.
+    """
+
+    def __init__(self, words: list[str], code: str = EFFNET, told: str = os.devnull) -> None:
+        self._process = FORKS.Process(target=_run, args=(code, words, told))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, -n if signal n ended it; None as long as it runs."""
+        return self._process.exitcode
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Return its exit code. A program that takes longer is killed, and fails the test."""
+        self._process.join(seconds)
+        if self.alive:
+            self.kill()
+            self._process.join()
+            raise TimeoutError(f"it did not end in {seconds} seconds")
+        assert self.code is not None
+        return self.code
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+
+def _run(code: str, words: list[str], told: str) -> None:
+    os.setsid()
+    for stream, path in ((sys.stdout, os.devnull), (sys.stderr, told)):
+        with open(path, "ab") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    sys.argv = ["effnet", *words]
+    exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
 
 
 def assert_same(run: Path, whole: Path) -> None:

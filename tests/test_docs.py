@@ -13,6 +13,7 @@ from safetensors.torch import save
 from sklearn.datasets import load_sample_images
 
 from effnet.cli.main import main
+from effnet.measure.bench import bench
 from effnet.measure.counts import count
 from effnet.nets.scaling import ALPHA, BETA, scale, variant_spec
 from effnet.nets.variants import VARIANTS
@@ -76,15 +77,22 @@ def hub(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield
 
 
+@pytest.fixture
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take measurements in one short process each, which says the same in other figures."""
+    for name, value in {"seconds": 0.1, "processes": 1}.items():
+        monkeypatch.setitem(bench.__kwdefaults__, name, value)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("photos", "hub")
+@pytest.mark.usefixtures("photos", "hub", "briefly")
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_block_runs(code: str) -> None:
     exec(compile(code, "<docs>", "exec"), {})
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("photos", "hub")
+@pytest.mark.usefixtures("photos", "hub", "briefly")
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda page: page.stem)
 def test_commands_succeed_in_their_order(page: Path) -> None:
     for command in commands(page):

@@ -109,7 +109,15 @@ def test_every_public_name_is_described(pages: dict[Path, Addresses]) -> None:
         place for path, page in pages.items() if "api" in path.parts for place in page.places
     }
     assert {f"effnet.{name}" for name in effnet.__all__} <= described
-    assert {"effnet.Model.fit", "effnet.EfficientNet.features"} <= described
+    methods = {"Model.fit", "Model.predict", "Model.explain", "EfficientNet.features"}
+    assert {f"effnet.{name}" for name in methods} <= described
+
+
+@pytest.mark.slow
+def test_examples_in_docstrings_are_code(site: Path) -> None:
+    page = (site / "api" / "networks.html").read_text(encoding="utf-8")
+    assert '<span class="gp">&gt;&gt;&gt; </span>' in page
+    assert "<blockquote>" not in page
 
 
 @pytest.mark.slow
@@ -131,6 +139,7 @@ def test_notebooks_are_pages_and_can_be_downloaded(
         ("../README.md", "index.html"),
         ("../README_zh.md", "readme_zh.html"),
         ("../benchmarks/results/scaling_study.png", "benchmarks/results/scaling_study.png"),
+        ("../benchmarks/results/compression.md", "benchmarks/results/compression.html"),
         ("nowhere.md", None),
         ("../nowhere.md", None),
     ],

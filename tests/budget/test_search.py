@@ -581,7 +581,7 @@ def join_in(out: Path, victim: bool) -> None:
 
     A trial lasts until both processes have begun one, the victim's for ever.
     """
-    studying.HEARTBEAT, studying.GRACE, studying.PAUSE = 1, 12, 0.1
+    studying.HEARTBEAT, studying.GRACE, studying.PAUSE = 1, 4, 0.1
 
     def pretend(
         spec: Spec, data: DataSet, recipe: Recipe, folder: Path, after_epoch: Any, tell: Any

@@ -14,6 +14,7 @@ import tiny
 from budget.abacus import Abacus
 from effnet.budget import choose as choosing
 from effnet.cli.choose import command
+from effnet.measure.bench import bench
 from effnet.nets.variants import VARIANTS
 
 Run = Callable[..., Any]
@@ -129,7 +130,10 @@ def test_defaults_are_those_of_the_library() -> None:
 
 
 @pytest.mark.slow
-def test_a_choice_for_real(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_choice_for_real(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(bench.__kwdefaults__, "seconds", 0.1)
     picture = tmp_path / "frontier.png"
     result = run(
         *("choose", data, "--latency", "100s", "--train-time", "100h", "--params", "100M"),

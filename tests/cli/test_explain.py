@@ -37,7 +37,7 @@ def test_a_file_for_each_picture(
     assert done.code == 0, done.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0 cat.png", "1 cat.png"]
     header, *lines = done.out.splitlines()
-    assert header.split()[:2] == ["file", "answer"]
+    assert header.split()[:2] == ["file", "label"]
     assert len(lines) == 2
     assert "head" in lines[0]
     width, height = png_size(tmp_path / "out" / "0 cat.png")
@@ -48,25 +48,26 @@ def test_all_in_one_file_and_several_methods(
     run: Run, model_file: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "all.png"
-    words = ("--method", "gradcam,ig,occlusion", "--class", "dog", "--stage", "5", "--json")
+    words = ("--method", "gradcam,hirescam,ig", "--class", "dog", "--stage", "5", "--json")
     done = run("explain", model_file, *pictures, "--out", out, *words)
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert [(each["file"], each["method"]) for each in told] == [
-        (str(path), method) for path in pictures for method in ("gradcam", "ig", "occlusion")
+        (str(path), method) for path in pictures for method in ("gradcam", "hirescam", "ig")
     ]
     assert {each["label"] for each in told} == {"dog"}
-    assert [each["stage"] for each in told[:3]] == ["stage 5", None, None]
+    assert [each["stage"] for each in told[:3]] == ["stage 5", "stage 5", None]
     assert all(each["picture"] == str(out) and 0 < each["value"] < 1 for each in told)
     width, height = png_size(out)
     assert width > 1.5 * height
 
 
-def test_the_answer_is_that_of_predict(run: Run, model_file: Path, photos: Path) -> None:
-    folder = photos / "dog"
-    done = run("explain", model_file, folder, "--out", photos.parent / "out.png", "--json")
+def test_the_answer_is_that_of_predict(
+    run: Run, model_file: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    done = run("explain", model_file, *pictures, "--out", tmp_path / "out.png", "--json")
     told = json.loads(done.out)
-    expected = effnet.load(model_file).predict(folder)
+    expected = effnet.load(model_file).predict(pictures)
     assert [(each["file"], each["label"]) for each in told] == [
         (one.file, one.label) for one in expected
     ]
@@ -144,6 +145,15 @@ def test_a_picture_is_never_replaced(
     assert done.code == 2
     assert "would be replaced" in done.err
     assert own.read_bytes() == pictures[0].read_bytes()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    run: Run, pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run("explain", tmp_path / "no model", *pictures, "--out", tmp_path / "file" / "maps")
+    assert done.code == 5
+    assert "file" in done.err
 
 
 def test_too_many_pictures_for_one_file_are_refused(

@@ -108,3 +108,17 @@ def test_where_nothing_can_be_kept_the_work_goes_on(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="not kept"):
         fill(cache, range(2))
     assert cache.get([key(0)]) == {}
+
+
+def test_a_damaged_file_that_cannot_be_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = VectorCache(tmp_path / "vectors.sqlite", 1000)
+    cache.file.write_bytes(b"no database" * 100)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.warns(UserWarning, match="not kept.*in use"):
+        assert cache.get([key(0)]) == {}

@@ -22,9 +22,11 @@ from sklearn.preprocessing import FunctionTransformer
 import effnet
 import tiny
 from effnet.data.sources import open_data
+from effnet.data.splits import ArraySplit
+from effnet.data.weighted import WeightedData
 from effnet.errors import DataError, Interrupted, ModelFileError, Preempted, UsageError
 from effnet.estimator.classifier import EfficientNetClassifier
-from effnet.estimator.held import held_places
+from effnet.estimator.dataset import parted
 from effnet.model import Model
 from estimator.small import classifier
 
@@ -105,8 +107,13 @@ def test_the_training_pictures_say_what_is_black_and_white() -> None:
     assert estimator.value_range_ == (-8, 8)
     one, whole = (estimator.predict_proba(given) for given in (values[1:2], pictures))
     assert np.allclose(one, whole[1:2])  # though a single picture does not reach both ends
-    said = classifier(epochs=1, value_range=(0, 1)).fit(PICTURES / 300, LABELS)
-    assert said.value_range_ == (0, 1)
+
+
+def test_what_black_and_white_are_said_to_be_holds_after_a_fit_on_files(tmp_path: Path) -> None:
+    paths = files(tmp_path / "files")
+    estimator = classifier(epochs=1, value_range=(0, 16)).fit(paths, LABELS)
+    one = estimator.predict_proba(PICTURES[:1] / 255 * 16)
+    assert np.allclose(one, estimator.predict_proba(paths[:1]))
 
 
 def test_a_picture_that_counts_more_is_right_where_labels_contradict() -> None:
@@ -151,6 +158,15 @@ def test_saved_and_loaded_it_is_the_same(labels: np.ndarray, tmp_path: Path) -> 
     assert loaded.feature_names_in_.tolist() == list(rows.columns)
     refitted = clone(loaded).set_params(device="cpu").fit(rows, labels)
     assert np.allclose(refitted.predict_proba(rows), estimator.predict_proba(rows), atol=1e-6)
+
+
+def test_loaded_it_sees_pictures_as_before(tmp_path: Path) -> None:
+    rows = PICTURES[:, ::2].reshape(len(PICTURES), -1)
+    form = {"image_shape": (8, 16, 3), "value_range": (0.0, 128.0)}
+    estimator = classifier(epochs=1, **form).fit(rows, LABELS)
+    loaded = EfficientNetClassifier.load(estimator.save(tmp_path / "model.safetensors"))
+    assert np.array_equal(loaded.predict_proba(rows), estimator.predict_proba(rows))
+    assert {name: loaded.get_params()[name] for name in form} == form
 
 
 def test_any_model_of_classes_can_be_loaded(tmp_path: Path) -> None:
@@ -268,20 +284,42 @@ def test_a_failed_fit_is_no_fit() -> None:
 def test_a_picture_that_cannot_be_read_is_named(
     fitted: EfficientNetClassifier, tmp_path: Path
 ) -> None:
-    paths = files(tmp_path / "files", PICTURES[:3])
+    paths = files(tmp_path / "files")
     paths[1].write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"01\.png"):
-        fitted.predict(paths)
+    learning = classifier(epochs=1, val_share=0)
+    for answer in (fitted.predict, lambda given: learning.fit(given, LABELS)):
+        with pytest.raises(DataError, match=r"01\.png"):
+            answer(paths)
+    learning.set_params(settings={**learning.settings, "bad_images": "skip"}).fit(paths, LABELS)
 
 
-def test_what_is_held_out_is_what_open_data_holds_out() -> None:
+def test_a_path_of_no_file_is_told_before_the_fit(tmp_path: Path) -> None:
+    paths = files(tmp_path / "files")
+    for path in paths[1:4]:
+        path.unlink()
+    with pytest.raises(DataError, match=r"01\.png is no file, nor are 2 others"):
+        classifier().fit(paths, LABELS)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_what_is_held_out_is_what_open_data_holds_out(share: float) -> None:
     labels = np.array([0] * 7 + [1] * 31 + [2])
     pictures = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
-    data = open_data(pictures, labels, val_share=0.2, seed=5)
-    assert data.val is not None
-    held = [int(np.asarray(data.val.read(place))[0, 0]) for place in range(len(data.val))]
-    assert held_places(labels, 0.2, 5).tolist() == held
-    assert len(held_places(labels, 0.0, 5)) == 0
+    expected = open_data(pictures, labels, val_share=share, seed=5)
+    split = ArraySplit(pictures, np.zeros_like(labels))
+    data = parted(split, labels, ("0", "1", "2"), np.arange(1.0, 40.0), share, seed=5)
+    assert isinstance(data, WeightedData)
+    assert np.array_equal(data.weights, levels(expected.train) + 1)
+    for name in ("train", "val"):
+        ours, theirs = getattr(data, name), getattr(expected, name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert np.array_equal(levels(ours), levels(theirs))
+            assert np.array_equal(ours.labels, theirs.labels)
+
+
+def levels(split: Any) -> np.ndarray:
+    return np.array([np.asarray(split.read(place))[0, 0] for place in range(len(split))])
 
 
 def test_torch_is_left_as_it_was() -> None:

@@ -83,6 +83,17 @@ def test_other_vectors_are_computed_anew(change: dict[str, Any], computed: list[
     assert computed == [24, 24]
 
 
+def test_what_changes_after_the_fit_is_computed_anew(computed: list[int]) -> None:
+    transformer = features().fit(PICTURES)
+    before = transformer.transform(PICTURES)
+    with torch.no_grad():
+        transformer.model_.net.stem.conv.weight.mul_(2)
+    assert not np.allclose(transformer.transform(PICTURES), before)
+    assert transformer.set_params(stage=0).transform(PICTURES).shape == (24, 8)
+    assert computed == [24, 24, 24]
+    assert np.array_equal(features().fit_transform(PICTURES), before)
+
+
 def test_files_are_known_by_their_content(tmp_path: Path, computed: list[int]) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for path, picture in zip(paths, PICTURES, strict=False):

@@ -74,6 +74,24 @@ def test_a_large_picture_is_made_smaller_where_asked() -> None:
     assert made().picture(longest=500).size == (90, 60)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_an_explanation_is_made_smaller_as_a_whole(channels: int) -> None:
+    found = made(pixels=PIXELS[..., :1].repeat(channels, 2)).smaller(30)
+    assert (found.map.shape, found.map.dtype) == ((20, 30), np.float32)
+    assert (found.pixels.shape, found.pixels.dtype) == ((20, 30, channels), np.uint8)
+    assert (found.size, tuple(found.seen)) == ((30, 20), (5, 0, 25, 20))
+    assert found.map[5:9, 18:22].min() > 2.5
+    assert made().smaller(90).map.shape == (60, 90)
+
+
+def test_long_names_are_cut() -> None:
+    figure = grid([[made(file=f"{'x' * 50}.jpg", label="y" * 50)]])
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"{'x' * 31}...",
+        f"Grad-CAM, head\n{'y' * 31}... 90.00%",
+    ]
+
+
 def test_an_empty_map_is_drawn_and_said() -> None:
     empty = made(map=np.zeros((60, 90), np.float32))
     assert mean(empty.picture(), SPOT) == pytest.approx(PIXELS[SPOT].mean((0, 1)), abs=3)
@@ -86,7 +104,7 @@ def test_a_grid_has_the_picture_and_each_explanation(tmp_path: Path) -> None:
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[0] == "dog.jpg"
     assert titles[1] == "Grad-CAM, head\ndog 90.00%"
-    assert "$x" in titles[2]
+    assert titles[2] == "integrated gradients, head\n$x 90.00%"
     assert [len(axes.get_images()) for axes in figure.axes] == [1, 1, 1, 1, 1, 1, 0, 0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

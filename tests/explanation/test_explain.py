@@ -1,5 +1,6 @@
 """Explanations of a network that finds a planted square: they lie on it, and follow the weights."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +23,24 @@ from explanation import planted
 
 pytest.importorskip("captum")
 
-SPOTS = [(1, 4, 12), (2, 30, 13), (1, 32, 40), (2, 6, 40)]
+Spot = tuple[int, int, int]
+SPOTS: list[Spot] = [(1, 4, 12), (2, 30, 13), (1, 32, 40), (2, 6, 40)]
 """Class, top and left of a square in the part of a picture that the network sees."""
 EVERY = list(METHODS)
 
 
-def explained(net: EfficientNet, method: str, **words: object) -> list[Explanation]:
-    pictures = np.stack([planted.photograph(*spot)[0] for spot in SPOTS])
+def explained(
+    net: EfficientNet, method: str, spots: Sequence[Spot] = SPOTS, **words: object
+) -> list[Explanation]:
+    pictures = np.stack([planted.photograph(*spot)[0] for spot in spots])
     return explain(net, planted.card(net), pictures, method=method, **words)  # type: ignore[arg-type]
+
+
+def likeness(one: Explanation, other: Explanation) -> float:
+    """Return the correlation of two maps' ranks; 0 if one has none, being the same everywhere."""
+    seen = one.seen.inside(one.size)
+    ours, theirs = one.map[seen].ravel(), other.map[seen].ravel()
+    return float(spearmanr(ours, theirs).statistic) if np.ptp(ours) and np.ptp(theirs) else 0.0
 
 
 def around(where: planted.Where, margin: int) -> planted.Where:
@@ -80,24 +91,20 @@ def test_a_network_that_turns_pictures_has_upright_maps(finder: EfficientNet, me
 @pytest.mark.parametrize("method", EVERY)
 def test_other_weights_give_another_map(finder: EfficientNet, method: str) -> None:
     """Adebayo et al. 2018, arXiv:1810.03292, figure 3."""
-    alike = []
-    for seed in (1, 2, 3):
-        other = fresh(finder.spec, seed).eval()
-        for found, random in zip(
-            explained(finder, method, label="across"),
-            explained(other, method, label="across"),
+    across = SPOTS[::2]
+    found = explained(finder, method, across)
+    again = explained(finder, method, across)
+    assert [likeness(*pair) for pair in zip(found, again, strict=True)] == pytest.approx([1, 1])
+    alike = [
+        likeness(*pair)
+        for seed in (1, 2, 3)
+        for pair in zip(
+            found,
+            explained(fresh(finder.spec, seed).eval(), method, across, label="across"),
             strict=True,
-        ):
-            seen = found.seen.inside(found.size)
-            if np.ptp(random.map[seen]):  # a random network may find nothing that speaks for it
-                ranks = spearmanr(found.map[seen].ravel(), random.map[seen].ravel())
-                alike.append(ranks.statistic)
-    again = explained(finder, method, label="across")
-    assert all(
-        np.array_equal(one.map, other.map)
-        for one, other in zip(again, explained(finder, method, label="across"), strict=True)
-    )
-    assert alike
+        )
+    ]
+    assert any(alike)
     assert abs(np.mean(alike)) < 0.5
 
 
@@ -105,10 +112,10 @@ def test_other_weights_give_another_map(finder: EfficientNet, method: str) -> No
 def test_curves_are_better_than_a_random_maps(finder: EfficientNet, method: str) -> None:
     known, rng = planted.card(finder), np.random.default_rng(0)
     areas: dict[str, list[float]] = {"deletion": [], "insertion": []}
-    for found in explained(finder, method)[:3]:
+    for found in explained(finder, method, SPOTS[:2]):
         random = replace(found, map=rng.random(found.map.shape, np.float32))
         for name, curve in (("deletion", deletion), ("insertion", insertion)):
-            ours, other = (curve(finder, known, one, steps=12) for one in (found, random))
+            ours, other = (curve(finder, known, one, steps=10) for one in (found, random))
             assert (ours.shares[0], ours.shares[-1]) == (0, 1)
             assert ours.values[0] == pytest.approx(other.values[0])
             areas[name].append(ours.area - other.area)
@@ -191,6 +198,23 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         explained(finder, **{"method": "gradcam", **words})  # type: ignore[arg-type]
+
+
+def test_a_model_that_has_diverged_is_refused(finder: EfficientNet) -> None:
+    broken = fresh(finder.spec, 0).eval()
+    with torch.no_grad():
+        broken.classifier.weight.fill_(torch.nan)
+    with pytest.raises(DataError, match="has diverged"):
+        explained(broken, "gradcam")
+
+
+def test_a_very_long_picture_is_explained(finder: EfficientNet) -> None:
+    pixels = planted.background(1, 3000, np.random.default_rng(0))
+    (found,) = explain(finder, planted.card(finder), pixels[None], method="occlusion")
+    assert found.map.shape == (1, 3000)
+    assert found.map.any()
+    assert found.picture().size == (3000, 1)
+    assert deletion(finder, planted.card(finder), found, steps=1).values.shape == (2,)
 
 
 def test_without_captum_the_command_that_installs_it_is_told(

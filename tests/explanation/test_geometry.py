@@ -64,3 +64,4 @@ def test_boxes_turn_and_move_with_their_pictures() -> None:
     assert box.turned((10, 10)).turned((10, 10)) == box
     assert box.placed(Box(100, 50, 120, 60), (10, 10)) == Box(102, 52, 108, 58)
     assert Box(-3, 0.4, 5.6, 99).inside((10, 20)) == (slice(0, 20), slice(0, 6))
+    assert Box(2499.6, 0.1, 2500.4, 0.9).inside((5000, 1)) == (slice(0, 1), slice(2500, 2501))

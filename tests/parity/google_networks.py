@@ -364,7 +364,7 @@ class Network:
 
     def normal(self, name: str, shape: tuple[int, ...], std: float) -> np.ndarray:
         if name not in self.variables:
-            self.variables[name] = (self.random.standard_normal(shape) * std).astype("f")
+            self.variables[name] = self.random.standard_normal(shape, "f") * np.float32(std)
         return self.variables[name]
 
 

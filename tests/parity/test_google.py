@@ -58,7 +58,7 @@ def ours(variant: str, state: dict[str, Tensor]) -> EfficientNet:
 )
 @torch.no_grad()
 def test_logits_and_round_trip(variant: str, folder: Path) -> None:
-    x, logits, checkpoint = theirs(variant, folder, 97, 73)
+    x, logits, checkpoint = theirs(variant, folder, 65, 43)
     state = files.read(checkpoint)
     if variant.startswith("edge"):
         state, logits = without_background(state), logits[:, 1:]

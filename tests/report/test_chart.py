@@ -34,6 +34,17 @@ def test_ticks_are_where_their_numbers_are() -> None:
         assert tick.at == pytest.approx(BOTTOM - float(tick.text) * (BOTTOM - TOP))
 
 
+def test_epochs_are_whole_and_lines_end_between_round_numbers() -> None:
+    points = [(1.0, 1.734), (2.0, 1.451), (3.0, 1.257), (4.0, 0.757)]
+    chart = line_chart("loss", [("training", points)], x="epoch")
+    assert chart is not None
+    assert [tick.text for tick in chart.across.ticks] == ["1", "2", "3", "4"]
+    assert (chart.upright.low, chart.upright.high) == pytest.approx((0.6, 1.8))
+    single = line_chart("loss", [("training", points[:1])], x="epoch")
+    assert single is not None
+    assert [tick.text for tick in single.across.ticks] == ["1"]
+
+
 def test_what_is_no_number_is_left_out() -> None:
     chart = line_chart(
         "loss", [("a", [(1, math.nan), (2, 3.0)]), ("b", [(1, math.inf)])], x="epoch"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tiny
-from effnet.errors import UsageError
+from effnet.errors import DataError, UsageError
 from effnet.evaluation.metrics import Evaluation
 from effnet.model import Model
 from effnet.report.compare import compare
@@ -88,6 +88,15 @@ def test_what_cannot_be_compared(trained: Path, tmp_path: Path) -> None:
     other = saved(labels, tmp_path / "labels")
     with pytest.raises(UsageError, match="multilabel"):
         compare(trained / "run", other, tmp_path / "page.html", how=QUICK)
+    diverged = Model.load(trained / "run")
+    list(diverged.net.parameters())[-1].data[:] = np.nan
+    with pytest.raises(DataError, match=r"diverged: .* finite"):
+        compare(
+            trained / "run",
+            saved(diverged, tmp_path / "diverged"),
+            tmp_path / "page.html",
+            how=QUICK,
+        )
     assert not (tmp_path / "page.html").exists()
 
 

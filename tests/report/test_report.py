@@ -60,6 +60,8 @@ def test_a_page_says_what_the_model_is_worth(trained: Path, reported: Reported) 
     assert "lr 0.01 0.004 highest learning rate" in page.words("recipe")
     assert f"effnet predict {trained / 'run'} PICTURES" in page.words("use")
     assert "Mind this" not in page.words("top")
+    told = (trained / "run" / "log.txt").read_text().splitlines()[-1]
+    assert f"trained {told[:16]} epochs 2 task classify" in page.words("top")
 
 
 def test_nothing_of_a_name_becomes_a_part_of_the_page(tmp_path: Path, reported: Reported) -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy.special import softmax
 
+import tiny
 from effnet.data.splits import ArraySplit
+from effnet.model import Model
 from effnet.report.answers import Answered
 from effnet.report.figures import judged
 from effnet.report.page import write_page
@@ -15,6 +17,8 @@ from effnet.report.run_files import RunFiles
 from effnet.report.sections import calibration, classes, confusion, figures
 from effnet.report.sections.confusion import most_confused
 from effnet.report.shown import said_of, truth_of, worst
+from effnet.report.side_by_side import differences
+from effnet.report.side_by_side.pair import Pair
 from effnet.report.subject import Judged, Subject
 from effnet.tasks.task import build_task
 from report.pages import assert_sound, read_page
@@ -41,6 +45,12 @@ def subject(found: Judged, path: Path) -> Subject:
     return Subject(RunFiles(path, None, {}, (), (), None, ()), judged=found)
 
 
+def judged_run(outputs: np.ndarray, labels: np.ndarray, path: Path) -> Subject:
+    found = made_up("classify", outputs, labels)
+    model = Model(tiny.SPEC.with_(classes=2), classes=found.answered.classes)
+    return Subject(RunFiles(path, model, {}, (), (), None, ()), judged=found)
+
+
 @pytest.mark.slow
 def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -62,9 +72,9 @@ def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
     page = read_page(path)
     assert_sound(page)
     assert path.stat().st_size < 1_000_000
-    assert "25 classes, of 1000," in page.words("confusion")
+    assert "25 classes, of 1,000," in page.words("confusion")
     assert "class 7 class 8" in page.words("confusion")
-    assert "All 1000 classes" in page.words("classes")
+    assert "All 1,000 classes" in page.words("classes")
     assert page.all("details")
 
 
@@ -73,6 +83,32 @@ def test_the_most_confused_classes_are_chosen() -> None:
     counts[40, 3] = counts[50, 20] = 9
     assert {3, 20, 40, 50} <= set(most_confused(counts, 4)) == {3, 20, 40, 50}
     assert most_confused(counts, 60) == list(range(60))
+
+
+def test_a_class_without_pictures_is_not_the_worst(tmp_path: Path) -> None:
+    labels = np.arange(300) % 29  # class 29 has none
+    outputs = np.eye(30)[np.where(labels == 3, 4, labels)]
+    section = classes.section(subject(made_up("classify", outputs, labels), tmp_path))
+    assert section is not None
+    assert section.values["rows"][29] == ["class 29", "0", "-", "-", "0.00%", "-"]
+    worst_first = [row[0] for row in section.values["worst"]]
+    assert worst_first[:2] == ["class 3", "class 4"]
+    assert "class 29" not in worst_first
+
+
+def test_the_verdict_on_accuracy_is_the_tests(tmp_path: Path) -> None:
+    labels = np.zeros(10, int)
+    right, wrong = np.array([1, 0]), np.array([0, 1])
+    one, other = np.tile(right, (10, 1)), np.tile(right, (10, 1))
+    one[:5] = wrong  # 5 to 0: p = 0.0625, though a normal approximation is surer
+    pair = Pair(*(judged_run(outputs, labels, tmp_path) for outputs in (one, other)), notes=())
+    section = differences.section(pair)
+    assert section is not None
+    assert section.values["test"].p == 2 / 2**5
+    verdicts = {row["name"]: row["verdict"] for row in section.values["rows"]}
+    assert verdicts["accuracy"] == "may be chance"
+    assert verdicts["log loss"] == "B is better"
+    assert "chance alone may do" in section.values["sentence"]
 
 
 def test_worst_mistakes_are_the_surest() -> None:

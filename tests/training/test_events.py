@@ -3,6 +3,7 @@
 import io
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from effnet.errors import Interrupted
 from effnet.files import files_in
 from effnet.model import Model
 from effnet.nets.network import EfficientNet
+from effnet.tasks.inference import Outputs
 from effnet.tasks.task import build_task
 from effnet.training import loop
-from effnet.training.gallery import CELL, SIDE, WRONG, caption, sheet, thumbnails
+from effnet.training.events import EventWriter, Pixels
+from effnet.training.gallery import CELL, SHEETS, SIDE, WRONG, Gallery, caption, sheet, thumbnails
 from running import assert_same
 
 EPOCHS, STEPS, VAL = 3, 4, 6
@@ -185,11 +188,30 @@ def test_no_validation_pictures_no_pictures(tmp_path: Path) -> None:
     assert len(read(tmp_path / "run").Scalars("best/loss")) == 1
 
 
-def test_many_epochs_show_ten_sheets(tmp_path: Path) -> None:
-    fit(tmp_path / "run", open_data(*tiny.arrays(9), val_share=0.4), epochs=23, batch=4)
-    found = read(tmp_path / "run").Images("predictions")
-    steps = [round(event.step / found[0].step) for event in found]
-    assert steps == [1, 4, 7, 10, 13, 16, 19, 22, 23]
+class Shown(EventWriter):
+    """Remembers the steps of pictures."""
+
+    active = True
+
+    def __init__(self) -> None:
+        super().__init__(None, 0)
+        self.steps: list[int] = []
+
+    def picture(self, tag: str, step: int, draw: Callable[[], Pixels]) -> None:
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize(("epochs", "sheets"), [(1, 1), (9, 9), (10, 10), (11, 6), (20, 10)])
+def test_sheets_of_few_and_of_many_epochs(epochs: int, sheets: int) -> None:
+    task = build_task("classify", DATA.classes)
+    none = Outputs(torch.empty(0, 3), torch.empty(0), torch.empty(0), ())
+    shown = Shown()
+    gallery = Gallery(DATA.val, task, Model(tiny.SPEC, classes=3).preprocessing, shown, epochs)
+    for epoch in range(1, epochs + 1):
+        gallery.predictions(epoch, 100 * epoch, none)
+    assert len(shown.steps) == sheets <= SHEETS
+    assert shown.steps[-1] == 100 * epochs
+    assert len(set(np.diff(shown.steps))) <= 1
 
 
 def test_captions() -> None:

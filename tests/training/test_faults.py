@@ -2,7 +2,6 @@
 
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import tiny
 from effnet.cli.main import main
 from effnet.training.checkpoint import read_checkpoint
-from running import assert_same, started, step_of, wait_until
+from running import Program, assert_same, step_of, wait_until
 
 STEPS, EPOCHS, STAGES = 6, 6, 3
 SETTINGS: dict[str, Any] = {
@@ -88,11 +87,11 @@ def go_on(place: Path, run: Path) -> list[str]:
     return ["fit", "--resume", str(run)] if step_of(run) >= 0 else new(place, run)
 
 
-def killed_at(moment: tuple[str, str, int, bool], words: list[str]) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", AT.format(place=moment), *words], capture_output=True, text=True
-    )
-    return done.returncode
+def ended(code: str, words: list[str], folder: Path) -> tuple[int, str]:
+    """The exit code of a program, and what it wrote to standard error."""
+    told = folder / "told.txt"
+    exit_code = Program(words, code, str(told)).wait()
+    return exit_code, told.read_text()
 
 
 @pytest.mark.slow
@@ -100,18 +99,18 @@ def test_killed_at_twenty_moments(place: Path, tmp_path: Path) -> None:
     """Nine moments by name and eleven at random, one after the other in the same run."""
     run = tmp_path / "run"
     for moment in MOMENTS.values():
-        assert killed_at(moment, go_on(place, run)) == -signal.SIGKILL
+        assert Program(go_on(place, run), AT.format(place=moment)).wait() == -signal.SIGKILL
         assert step_of(run) in (moment[2], moment[2] - 1)  # the checkpoint loads
     chance = random.Random(0)
     kills = 0
     while kills < 11:
         before = step_of(run)
-        with started(go_on(place, run)) as process:
+        with Program(go_on(place, run)) as program:
             moved = before + chance.randrange(3) if kills else before
-            wait_until(lambda: step_of(run) > moved, lambda: process.poll() is None)  # noqa: B023
+            wait_until(lambda: step_of(run) > moved, lambda: program.alive)  # noqa: B023
             time.sleep(chance.random() * 0.05)
-            process.kill()
-        assert process.returncode == -signal.SIGKILL
+            program.kill()
+        assert program.code == -signal.SIGKILL
         assert step_of(run) > before
         kills += 1
         if step_of(run) > EPOCHS * STEPS - 4:  # the run is nearly over: begin another
@@ -139,13 +138,11 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.slow
 def test_full_disk_keeps_the_old_checkpoint(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *new(place, run)], capture_output=True, text=True
-    )
-    assert done.returncode == 5, done.stderr
-    assert "Cannot write" in done.stderr
-    assert "last.ckpt" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, told = ended(LIMITED, new(place, run), tmp_path)
+    assert code == 5, told
+    assert "Cannot write" in told
+    assert "last.ckpt" in told
+    assert "Traceback" not in told
     assert step_of(run) == 3
     assert [path.name for path in (run / "checkpoints").iterdir() if path.name[0] == "."] == []
     assert main(["fit", "--resume", str(run)]) == 0
@@ -183,12 +180,10 @@ def test_dead_or_hung_loading_process(place: Path, tmp_path: Path, fault: str, t
     code = LOADING.format(run=str(run), fault=fault)
     words = new(place, run, "--workers=2", "--worker-timeout=3", "--epochs=9")
     begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 5, done.stderr
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+    exit_code, said = ended(code, words, tmp_path)
+    assert exit_code == 5, said
+    assert told in said
+    assert "Traceback" not in said
     assert time.monotonic() - begun < 60
     assert step_of(run) >= STEPS
     assert main(["fit", "--resume", str(run)]) == 0  # without the fault it goes on
@@ -209,16 +204,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def spoiled(first: int, end: int, words: list[str]) -> subprocess.CompletedProcess[str]:
-    code = BAD.format(first=first, end=end)
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-
-
 @pytest.mark.slow
 def test_one_bad_step_is_skipped_and_counted(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = spoiled(5, 6, new(place, run))
-    assert done.returncode == 0, done.stderr
+    code, told = ended(BAD.format(first=5, end=6), new(place, run), tmp_path)
+    assert code == 0, told
     content = read_checkpoint(run / "checkpoints" / "last.ckpt")[1]
     assert (content["skipped"], content["step"]) == (1, STEPS * EPOCHS)
     assert "step 3 undone" in (run / "log.txt").read_text()  # a step's loss is taken in two parts
@@ -227,9 +217,10 @@ def test_one_bad_step_is_skipped_and_counted(place: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_ten_bad_steps_in_a_row_end_the_run(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = spoiled(2 * STEPS - 1, 999, new(place, run, "--batch=4"))
-    assert done.returncode == 4, done.stderr
-    assert "The last 10 steps" in done.stderr
+    bad = BAD.format(first=2 * STEPS - 1, end=999)
+    code, told = ended(bad, new(place, run, "--batch=4"), tmp_path)
+    assert code == 4, told
+    assert "The last 10 steps" in told
     content = read_checkpoint(run / "checkpoints" / "last.ckpt")[1]
     assert content["skipped_in_a_row"] == 10
     assert content["step"] == STEPS - 1 + 10
@@ -255,8 +246,8 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read in /proc")
 def test_out_of_memory_names_the_batch_to_try(place: Path, tmp_path: Path) -> None:
     words = new(place, tmp_path / "run", "--batch=40", "--resolution=1024", "--stages=1")
-    done = subprocess.run([sys.executable, "-c", SMALL, *words], capture_output=True, text=True)
-    assert done.returncode == 5, done.stderr
-    assert "step of 40 pictures; try --batch 20" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, told = ended(SMALL, words, tmp_path)
+    assert code == 5, told
+    assert "step of 40 pictures; try --batch 20" in told
+    assert "Traceback" not in told
     assert step_of(tmp_path / "run") == 0

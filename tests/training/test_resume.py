@@ -15,7 +15,7 @@ from effnet.errors import EffnetError, UsageError
 from effnet.model import Model
 from effnet.training import loop
 from effnet.training.run import RunFolder
-from running import assert_equal, assert_same, started, step_of, wait_until
+from running import Program, assert_equal, assert_same, step_of, wait_until
 
 STEPS = 6
 EPOCHS = 6
@@ -62,10 +62,10 @@ def test_stopped_in_the_middle_of_an_epoch(
     place: Path, tmp_path: Path, number: int, code: int, workers: int
 ) -> None:
     run = tmp_path / "run"
-    with started(arguments(place, run, workers)) as process:
-        wait_until(lambda: in_middle(run), lambda: process.poll() is None)
-        os.killpg(process.pid, number)  # as a terminal and a batch system do: workers too
-    assert process.returncode == code
+    with Program(arguments(place, run, workers)) as program:
+        wait_until(lambda: in_middle(run), lambda: program.alive)
+        os.killpg(program.pid, number)  # as a terminal and a batch system do: workers too
+    assert program.code == code
     assert 0 < step_of(run) < EPOCHS * STEPS
     assert main(["fit", "--resume", str(run)]) == 0
     assert_same(run, place / "whole")
@@ -74,10 +74,10 @@ def test_stopped_in_the_middle_of_an_epoch(
 @pytest.mark.slow
 def test_killed_program(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with started(arguments(place, run, 0)) as process:
-        wait_until(lambda: in_middle(run), lambda: process.poll() is None)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    with Program(arguments(place, run, 0)) as program:
+        wait_until(lambda: in_middle(run), lambda: program.alive)
+        program.kill()
+    assert program.code == -signal.SIGKILL
     assert main(["fit", "--resume", str(run)]) == 0
     assert_same(run, place / "whole")
     assert (run / "model.safetensors").read_bytes() == (

@@ -75,6 +75,7 @@ def test_a_grid_is_every_combination() -> None:
         (["epochs=1..9:0"], "step 0"),
         (["val_share=0.1,0.2"], "the folds take its place"),
         (["device=cpu,cuda"], "cannot be tried"),
+        (["patience=1,2"], "nothing stops early"),
         ({"lr": []}, "no value of lr"),
     ],
 )

@@ -12,8 +12,8 @@ from effnet.tuning.axes import Axis, Choices, Range
 from effnet.tuning.book import Trial
 from effnet.tuning.picture import tuning_picture
 
-BLUE, RED = (31, 119, 180), (214, 39, 40)
-"""matplotlib's "tab:blue" and "tab:red"."""
+BLUE, ORANGE, RED = (31, 119, 180), (255, 127, 14), (214, 39, 40)
+"""matplotlib's "tab:blue", "tab:orange" and "tab:red"."""
 
 AXES: tuple[Axis, ...] = (Choices("variant", ("b0", "$x")), Range("lr", 1e-4, 1e-2, log=True))
 
@@ -51,6 +51,15 @@ def test_scores_and_their_deviation_are_seen(tmp_path: Path) -> None:
     path, other = tmp_path / "tune.png", trial(1, 0.0, 1.0)
     narrow, wide = (drawn(path, trial(0, 0.5 - d, 0.5 + d), other) for d in (0.01, 0.4))
     assert where(wide, BLUE).sum() > where(narrow, BLUE).sum() > 0
+
+
+def test_a_list_colours_its_trials_in_all_parts(tmp_path: Path) -> None:
+    path, one, other = tmp_path / "tune.png", trial(0, 0.5, 0.6), trial(1, 0.7, 0.8)
+    both = drawn(path, one, other)
+    assert where(both, BLUE).any()
+    assert where(both, ORANGE).any()
+    # Alone, a setting has the places to tell its values apart.
+    assert not where(drawn(path, one, other, axes=AXES[:1]), ORANGE).any()
 
 
 def test_a_part_for_each_setting(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from effnet.data.decode import UnreadablePicture
     from effnet.explanation.explanation import Explanation
 
+    Explained = Iterable[tuple[Explanation, ...] | UnreadablePicture]
+
 PNG = ".png"
-COLUMNS = ("file", "answer", "value", "method", "place", "drawn in")
+COLUMNS = ("file", "label", "value", "method", "place", "drawn in")
 PIXELS = "pixels"
 """Where a method looks that looks at no stage."""
 
@@ -84,15 +86,25 @@ def command(
         stride=stride,
         batch=batch,
     )
-    told = _drawn(every, targets, together=out in targets)
+    told = _drawn(_watched(every, len(paths)), targets, together=out in targets)
     if as_json:
         print_json(told)
     else:
         typer.echo(table(COLUMNS, [_row(each) for each in told if each["error"] is None]))
 
 
+def _watched(every: "Explained", total: int) -> "Explained":
+    """Show on a terminal how many pictures are done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(every, "explaining", total, console=console, transient=True, disable=hidden)
+
+
 def _drawn(
-    every: "Iterable[tuple[Explanation, ...] | UnreadablePicture]",
+    every: "Explained",
     targets: Sequence[Path],
     *,
     together: bool,
@@ -103,7 +115,7 @@ def _drawn(
         DataError: no picture could be read.
     """
     from effnet.data.decode import UnreadablePicture
-    from effnet.explanation.drawing import save_grid
+    from effnet.explanation.drawing import LONGEST, save_grid
 
     rows: list[tuple[Explanation, ...]] = []
     told: list[dict[str, Any]] = []
@@ -114,7 +126,7 @@ def _drawn(
             continue
         told += [{**each.to_dict(), "picture": str(target), "error": None} for each in one]
         if together:
-            rows.append(one)
+            rows.append(tuple(each.smaller(LONGEST) for each in one))  # 60 large ones are too many
         else:
             save_grid(target, [one])
     if all(each["error"] for each in told):

@@ -10,8 +10,8 @@ from effnet.cli.output import AsJson, Weights, print_json
 from effnet.errors import UsageError
 from effnet.training.recipes import RECIPES
 
-WITHOUT = ("val_share",)
-"""The folds take its place."""
+WITHOUT = ("val_share", "patience")
+"""Settings of a training with validation pictures; the folds take their place."""
 
 
 def tune(
@@ -19,7 +19,7 @@ def tune(
     more: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SETTING=VALUES]...",
+            metavar="SETTING=VALUES",
             help="More for --grid or --space.",
             show_default=False,
         ),
@@ -54,7 +54,11 @@ def tune(
         ),
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="Where it is not tried; see `effnet models`. [b0]")
+        str | None,
+        typer.Option(
+            help="Where it is not tried: see `effnet models`; or a file of `effnet scale --out`. "
+            "[the weights' own, or b0]"
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")

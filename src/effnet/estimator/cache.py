@@ -82,11 +82,20 @@ class VectorCache:
             with self._opened() as table:
                 return work(table)
         except (OSError, sqlite3.OperationalError) as error:
-            warnings.warn(f"Features are not kept in {self.file}: {error}.", stacklevel=5)
+            self._tell(error)
         except (ValueError, sqlite3.DatabaseError):  # damaged
+            self._remove()
+        return otherwise
+
+    def _remove(self) -> None:
+        try:
             for name in (self.file, Path(f"{self.file}-journal")):
                 name.unlink(missing_ok=True)
-        return otherwise
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        warnings.warn(f"Features are not kept in {self.file}: {error}.", stacklevel=2)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

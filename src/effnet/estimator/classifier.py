@@ -1,6 +1,6 @@
 """EfficientNet as a scikit-learn classifier."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -24,8 +24,8 @@ from effnet.data.sources import DataSet
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.errors import Interrupted, ModelFileError, Preempted, ResourceError, UsageError
 from effnet.estimator.base import PictureEstimator, outputs_of
-from effnet.estimator.held import held_out
-from effnet.estimator.pictures import Range
+from effnet.estimator.dataset import parted
+from effnet.estimator.pictures import Range, checked_range
 from effnet.model import Model
 from effnet.nets.spec import Spec
 from effnet.training.recipe import TYPES, Recipe
@@ -52,10 +52,11 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         lr: highest learning rate.
         recipe: name of a recipe, path of a YAML file, or a `Recipe`.
         resolution: side of the pictures in pixels.
-        settings: any other settings of `Recipe`, such as `{"mixup": 0.2}`.
+        settings: any other settings of `Recipe`, such as `{"mixup": 0.2}`. A picture to learn from
+            that cannot be read ends the fit, but for `{"bad_images": "skip"}`.
         weights: what to start from, as for `effnet.Model`.
         val_share: share of the pictures, the same of each class, that is held out to choose the
-            best epoch by; 0 for none.
+            best epoch by; 0 for none, and the weights of the last epoch.
         image_shape: (height, width[, channels]) of flat rows; one of them may be -1. None for
             squares, grey or in colour.
         value_range: the values that are black and white. None for 0 and 255 in uint8, and in other
@@ -135,7 +136,7 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
             raise UsageError(f"y has only one class, {classes[0]}; two are needed.")
         recipe = self._recipe()
         names = tuple(map(str, classes.tolist()))
-        data = held_out(pictures, indices, names, weights, recipe.val_share, recipe.seed)
+        data = parted(pictures, indices, names, weights, recipe.val_share, recipe.seed)
         model = Model(self.variant, classes=names, weights=self.weights, seed=recipe.seed)
         self.history_, self.run_ = _trained(model, data, recipe, self.out, bool(self.verbose))
         self.classes_, self.model_ = classes, model
@@ -201,7 +202,7 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
-        given = {
+        own = {
             "epochs": self.epochs,
             "batch": self.batch_size,
             "lr": self.lr,
@@ -210,9 +211,11 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
             "device": self.device,
             "seed": seed,
             "tensorboard": self.out is not None and recipe.tensorboard,
-            **(self.settings or {}),
+            "bad_images": "error",  # as in an answer, which needs a row for each
         }
-        return recipe.with_(**{name: _plain(v) for name, v in given.items() if v is not None})
+        given = {name: value for name, value in own.items() if value is not None}
+        changes = {**given, **(self.settings or {})}
+        return recipe.with_(**{name: _plain(value) for name, value in changes.items()})
 
     def _note(self) -> dict[str, Any]:
         """Return what `_take` needs of a fitted classifier, as plain values."""
@@ -221,7 +224,8 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
             "classes": self.classes_.tolist(),
             "dtype": self.classes_.dtype.str,
             "image_shape": self.image_shape_,
-            "value_range": self.value_range_,
+            "value_range": checked_range(self.value_range),
+            "value_range_": self.value_range_,
             "n_features_in": getattr(self, "n_features_in_", None),
             "feature_names_in": None if names is None else names.tolist(),
         }
@@ -231,9 +235,9 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         self.classes_ = np.array(note["classes"], dtype=note.get("dtype"))
         if self.classes_.shape != (len(self.model_.classes),):
             raise ValueError(f"{self.classes_.shape} classes of {len(self.model_.classes)}")
-        shape, values = note.get("image_shape"), note.get("value_range")
-        self.image_shape_ = None if shape is None else tuple(shape)
-        self.value_range_ = None if values is None else tuple(values)
+        self.image_shape = self.image_shape_ = _tuple(note.get("image_shape"))
+        self.value_range = _tuple(note.get("value_range"))
+        self.value_range_ = _tuple(note.get("value_range_"))
         if note.get("n_features_in") is not None:
             self.n_features_in_ = int(note["n_features_in"])
         if note.get("feature_names_in") is not None:
@@ -298,6 +302,10 @@ def _stopped_as_python_is() -> Iterator[None]:
 def _recipe_in(model: Model) -> Mapping[str, Any]:
     recipe = model.training.get("recipe")
     return recipe if isinstance(recipe, Mapping) else {}
+
+
+def _tuple(values: Sequence[Any] | None) -> Any:
+    return None if values is None else tuple(values)
 
 
 def _plain(value: Any) -> Any:

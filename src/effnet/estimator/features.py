@@ -108,9 +108,7 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
         model = Model(self.variant, weights=self.weights, seed=self.random_state)
         if self.resolution is not None:
             model.preprocessing = _at(model.preprocessing, self.resolution)
-        layers, self._n_features_out = layers_to(model.net, self.stage)
-        form = [model.spec.to_dict(), model.preprocessing.to_dict(), str(self.stage)]
-        self._digest = digest(layers, json.dumps(form))
+        layers_to(model.net, self.stage)  # a stage that is not there is told here
         self.model_ = model
         return self
 
@@ -137,6 +135,10 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
+    @property
+    def _n_features_out(self) -> int:
+        return layers_to(self.model_.net, self.stage)[1]
+
     def _computed(self, pictures: ArraySplit | FileSplit) -> Vector:
         layers, _ = layers_to(self.model_.net, self.stage)
         return outputs_of(
@@ -150,8 +152,12 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
         )
 
     def _keys(self, pictures: ArraySplit | FileSplit) -> Iterator[bytes]:
+        # Made anew each time: the model can be trained further, and the stage be set to another.
+        layers, _ = layers_to(self.model_.net, self.stage)
+        form = [self.model_.spec.to_dict(), self.model_.preprocessing.to_dict(), str(self.stage)]
+        key = digest(layers, json.dumps(form))
         for content in contents(pictures):
-            yield hashlib.blake2b(content, key=self._digest, digest_size=16).digest()
+            yield hashlib.blake2b(content, key=key, digest_size=16).digest()
 
 
 def layers_to(net: EfficientNet, stage: str | int) -> tuple[nn.Sequential, int]:

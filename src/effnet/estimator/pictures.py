@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from effnet.data.arrays import pixels
 from effnet.data.splits import ArraySplit, FileSplit
-from effnet.errors import UsageError
+from effnet.errors import DataError, UsageError
 
 WHITE = 255
 DEEPEST = (1, 3)
@@ -48,13 +49,15 @@ class PictureInput:
 
         Raises:
             ValueError: it is none of these, or of other features than those that were fitted.
+            DataError: a path is that of no file.
         """
         paths = paths_in(X)
         if reset:
-            self.image_shape_ = self.value_range_ = None
+            self.image_shape_, self.value_range_ = None, checked_range(self.value_range)
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(self).pop(name, None)
         if paths is not None:
+            require_files(paths)
             return FileSplit(paths, _no_labels(len(paths)))
         # Names of columns first: where they differ, the values may make no sense.
         validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)
@@ -77,10 +80,10 @@ class PictureInput:
         return shape
 
     def _levels(self, array: NDArray[Any], reset: bool) -> NDArray[np.uint8]:
-        if reset:
-            self.value_range_ = _range_of(array, self.value_range)
-        whole = array.dtype == np.uint8 and self.value_range is None
-        if whole or self.value_range_ is None:
+        levels_already = array.dtype == np.uint8 and self.value_range is None
+        if reset and self.value_range_ is None and not levels_already:
+            self.value_range_ = float(array.min()), float(array.max())
+        if levels_already or self.value_range_ is None:
             return pixels(array)
         return stretched(array, *self.value_range_)
 
@@ -153,9 +156,10 @@ def stretched(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]
     return np.rint(levels, out=levels).astype(np.uint8)
 
 
-def _range_of(array: NDArray[Any], wanted: Range | None) -> Range | None:
+def checked_range(wanted: Range | None) -> Range | None:
+    """Return (black, white) as numbers. Raises UsageError unless black is below white."""
     if wanted is None:
-        return None if array.dtype == np.uint8 else (float(array.min()), float(array.max()))
+        return None
     try:
         low, high = map(float, wanted)
     except (TypeError, ValueError):
@@ -163,6 +167,17 @@ def _range_of(array: NDArray[Any], wanted: Range | None) -> Range | None:
     if not -math.inf < low < high < math.inf:
         raise UsageError(f"value_range must be (black, white), black < white; it is {wanted!r}.")
     return low, high
+
+
+def require_files(paths: Sequence[Path]) -> None:
+    """Raise DataError unless there is a file at each path."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        others = f", nor are {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise DataError(
+            f"{missing[0]} is no file{others}. Paths that do not begin at a root are taken from "
+            f"the working folder, {Path.cwd()}."
+        )
 
 
 def _is_path(value: object) -> bool:

@@ -13,7 +13,6 @@ from scipy.ndimage import gaussian_filter
 
 from effnet.errors import UsageError
 from effnet.explanation.explanation import Explanation
-from effnet.explanation.geometry import Box
 from effnet.files import write_picture
 
 Floats = NDArray[np.float32]
@@ -45,13 +44,12 @@ LONGEST_NAME = 34
 """Characters."""
 
 
-def overlay(found: Explanation, longest: int | None = None) -> Image.Image:
-    """Return the map drawn over its picture; see `Explanation.picture`."""
-    shown = _shrunk(_coloured(found.pixels), longest)
-    seen = found.seen.placed(Box.whole(shown.size), found.size).inside(shown.size)
-    picture = np.asarray(shown, np.float32)
+def overlay(found: Explanation) -> Image.Image:
+    """Return the map drawn over its picture, in the picture's own size."""
+    seen = found.seen.inside(found.size)
+    picture = _coloured(found.pixels).astype(np.float32)
     grey = picture.mean(2, keepdims=True)
-    strength = _strength(found, shown.size)
+    strength = _strength(found)
     levels = strength if not found.method.signed else (strength + 1) / 2
     colours = _palette(found.method.signed)[np.rint(levels * 255).astype(int)]
     opacity = OPACITY * np.abs(strength)[:, :, None]
@@ -91,9 +89,10 @@ def grid(rows: Sequence[Sequence[Explanation]]) -> Figure:
     for axes, row in zip(every, rows, strict=True):
         for one in axes:
             one.set_axis_off()
-        _show(axes[0], _shrunk(_coloured(row[0].pixels), LONGEST), Path(row[0].file).name)
-        for one, found in zip(axes[1:], row, strict=False):
-            _show(one, found.picture(LONGEST), _title(found))
+        small = [found.smaller(LONGEST) for found in row]
+        _show(axes[0], _coloured(small[0].pixels), _short(Path(row[0].file).name))
+        for one, found in zip(axes[1:], small, strict=False):
+            _show(one, np.asarray(found.picture()), _title(found))
     signed = dict.fromkeys(found.method.signed for row in rows for found in row)
     figure.supxlabel(". ".join(LEGENDS[one] for one in signed), fontsize=8)
     return figure
@@ -109,19 +108,14 @@ def save_grid(path: str | Path, rows: Sequence[Sequence[Explanation]]) -> Path:
     return write_picture(path, grid(rows))
 
 
-def _strength(found: Explanation, size: tuple[int, int]) -> Floats:
-    """Return the map over a picture of a size, from -1 to 1 of what is drawn as the strongest."""
-    smooth = found.method.smoothing * min(
-        found.seen.right - found.seen.left, found.seen.bottom - found.seen.top
-    )
+def _strength(found: Explanation) -> Floats:
+    """Return the map from -1 to 1 of what is drawn as the strongest."""
+    seen = found.seen
+    smooth = found.method.smoothing * min(seen.right - seen.left, seen.bottom - seen.top)
     map_ = gaussian_filter(found.map, smooth) if smooth else found.map
-    size_of_values = np.abs(map_[found.seen.inside(found.size)])
-    strongest = float(np.quantile(size_of_values, STRONGEST)) or float(size_of_values.max())
-    if not strongest:
-        return np.zeros(size[::-1], np.float32)
-    shares = Image.fromarray((map_ / strongest).clip(-1, 1))
-    resized = shares if shares.size == size else shares.resize(size, Image.Resampling.BILINEAR)
-    strength: Floats = np.asarray(resized, np.float32).clip(-1, 1)
+    sizes = np.abs(map_[seen.inside(found.size)])
+    strongest = float(np.quantile(sizes, STRONGEST)) or float(sizes.max())
+    strength: Floats = (map_ / (strongest or 1.0)).clip(-1, 1)
     return strength
 
 
@@ -132,19 +126,11 @@ def _palette(signed: bool) -> Floats:
     return palette
 
 
-def _coloured(pixels: NDArray[np.uint8]) -> Image.Image:
+def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a picture of any number of channels in colour; but for three as the mean of them."""
-    if pixels.shape[2] != 3:
-        pixels = np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8).repeat(3, 2)
-    return Image.fromarray(pixels)
-
-
-def _shrunk(picture: Image.Image, longest: int | None) -> Image.Image:
-    if longest is None or max(picture.size) <= longest:
-        return picture
-    scale = longest / max(picture.size)
-    width, height = (max(1, round(scale * side)) for side in picture.size)
-    return picture.resize((width, height))
+    if pixels.shape[2] == 3:
+        return pixels
+    return np.rint(pixels.mean(2, keepdims=True)).astype(np.uint8).repeat(3, 2)
 
 
 def _height(found: Explanation) -> float:
@@ -153,14 +139,16 @@ def _height(found: Explanation) -> float:
     return min(max(height / width, FLATTEST), TALLEST)
 
 
-def _show(axes: Axes, picture: Image.Image, title: str) -> None:
-    axes.imshow(np.asarray(picture))
+def _show(axes: Axes, pixels: NDArray[np.uint8], title: str) -> None:
+    axes.imshow(pixels)
     axes.set_title(title, fontsize=8, parse_math=False)  # a name such as "$x" is no formula
 
 
 def _title(found: Explanation) -> str:
     where = f", {found.stage}" if found.stage else ""
-    name = found.label
-    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     nothing = "" if found.map.any() else "\nnothing speaks for it"
-    return f"{found.method.title}{where}\n{short} {found.shown}{nothing}"
+    return f"{found.method.title}{where}\n{_short(found.label)} {found.shown}{nothing}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."

@@ -63,7 +63,7 @@ def explain(
 
     Raises:
         UsageError: the label, the method, the stage or the stride is unknown.
-        DataError: the pictures have another form, or none could be read.
+        DataError: the pictures have another form, none could be read, or the model has diverged.
         ResourceError: captum is not installed.
     """
     given: Iterable[Picture]
@@ -100,7 +100,10 @@ def explanations(
     """Yield the explanations of each picture, one for each method, or why it cannot be read.
 
     Pictures are taken `batch` at a time, so memory does not grow with their number. The arguments
-    are those of `explain`, whose errors are raised before anything is read.
+    are those of `explain`; what is wrong with them is told before anything is read.
+
+    Raises:
+        UsageError, DataError, ResourceError: as for `explain`.
     """
     if batch < 1:
         raise UsageError(f"batch must be at least 1; it is {batch}.")
@@ -142,7 +145,7 @@ class _Asked:
         numbered = zip(count(), pictures, strict=False)
         while group := list(islice(numbered, batch)):
             found = [self._read(number, picture) for number, picture in group]
-            explained = iter(self._explained([one for one in found if isinstance(one, _Read)]))
+            explained = self._explained([one for one in found if isinstance(one, _Read)])
             for one in found:
                 yield next(explained) if isinstance(one, _Read) else one
 
@@ -163,15 +166,17 @@ class _Asked:
             seen = shown.permute(1, 2, 0).numpy()
         return _Read(name, seen, evaluation_transform(use)(shown))
 
-    def _explained(self, read: Sequence[_Read]) -> list[tuple[Explanation, ...]]:
+    def _explained(self, read: Sequence[_Read]) -> Iterator[tuple[Explanation, ...]]:
         if not read:
-            return []
+            return iter(())
         with frozen(self.net):
             device = next(self.net.parameters()).device
             levels = torch.stack([one.levels for one in read]).to(device)
             inputs = self.card.preprocessing.normalised(levels)
             with torch.no_grad():
                 outputs = self.net(inputs)
+            if not outputs.isfinite().all():
+                raise DataError("The model's answers are not all finite numbers: it has diverged.")
             targets = (
                 outputs.argmax(1)
                 if self.output is None
@@ -182,13 +187,13 @@ class _Asked:
         answers = Answers.of(self.card)
         values = answers.decode(outputs.float().cpu().numpy())
         rows = zip(read, values, targets.tolist(), zip(*maps, strict=True), strict=True)
-        return [
+        return (  # one picture at a time: over a large one a map has a hundred megabytes
             tuple(
                 self._explanation(one, map_, method, target, float(row[target]), answers)
                 for method, map_ in zip(self.methods, own, strict=True)
             )
             for one, row, target, own in rows
-        ]
+        )
 
     def _explanation(
         self,

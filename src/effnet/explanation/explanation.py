@@ -1,8 +1,8 @@
 """What is known of where in a picture an answer comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,19 @@ class Explanation:
         row, column = np.unravel_index(int(self.map.argmax()), self.map.shape)
         return int(column), int(row)
 
+    def smaller(self, longest: int) -> Self:
+        """Return it on a picture whose longer side has at most so many pixels."""
+        if max(self.size) <= longest:
+            return self
+        width, height = (max(1, round(side * longest / max(self.size))) for side in self.size)
+        size = width, height
+        return replace(
+            self,
+            map=_resized(self.map, size),
+            pixels=np.dstack([_resized(one, size) for one in np.moveaxis(self.pixels, 2, 0)]),
+            seen=self.seen.placed(Box.whole(size), self.size),
+        )
+
     def picture(self, longest: int | None = None) -> Image.Image:
         """Return the map drawn over the picture.
 
@@ -63,7 +76,7 @@ class Explanation:
         """
         from effnet.explanation.drawing import overlay
 
-        return overlay(self, longest)
+        return overlay(self if longest is None else self.smaller(longest))
 
     def save(self, path: str | Path) -> Path:
         """Write the picture, with the map drawn over it beside, to a PNG file.
@@ -88,3 +101,7 @@ class Explanation:
             "peak": list(self.peak),
             "seen": [round(end, 2) for end in self.seen],
         }
+
+
+def _resized(values: NDArray[Any], size: Size) -> NDArray[Any]:
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))

@@ -60,9 +60,9 @@ class Box(NamedTuple):
         )
 
     def inside(self, size: Size) -> tuple[slice, slice]:
-        """Return the rows and the columns of a picture whose middle lies in the box."""
-        rows = slice(*(_clipped(end, size[1]) for end in (self.top, self.bottom)))
-        return rows, slice(*(_clipped(end, size[0]) for end in (self.left, self.right)))
+        """Return the rows and columns of a picture whose middle lies in the box, at least one."""
+        rows = _between(self.top, self.bottom, size[1])
+        return rows, _between(self.left, self.right, size[0])
 
 
 def seen_box(size: Size, preprocessing: Preprocessing) -> Box:
@@ -100,8 +100,9 @@ def _shares(cells: int, start: float, end: float, pixels: int) -> Tensor:
     return shares / shares.sum(1, keepdim=True)
 
 
-def _clipped(end: float, length: int) -> int:
-    return min(max(round(end), 0), length)
+def _between(start: float, end: float, length: int) -> slice:
+    first = min(max(round(start), 0), length - 1)
+    return slice(first, max(first + 1, min(round(end), length)))
 
 
 def _centre(size: Size, kept: Size) -> Box:

@@ -12,6 +12,8 @@ WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 348, 12, 190
 """Where the axes are on the sheet."""
 TICKS = 5
+STEPS = (1, 2, 2.5, 5, 10)
+"""Between ticks, in powers of ten: numbers that people count in."""
 MOST_MARKED = 60
 """Points of a line that are marked; where there are more, the line alone is clear."""
 
@@ -61,6 +63,7 @@ class Axis:
         start: a place on the sheet.
         end: another; upright axes grow towards 0.
         label: what the numbers are.
+        whole: whether only whole numbers are written, as of epochs.
     """
 
     low: float
@@ -68,11 +71,12 @@ class Axis:
     start: float
     end: float
     label: str = ""
+    whole: bool = False
 
     @classmethod
-    def across(cls, low: float, high: float, label: str = "") -> Self:
+    def across(cls, low: float, high: float, label: str = "", *, whole: bool = False) -> Self:
         """Return the level axis of a chart."""
-        return cls(*_apart(low, high), LEFT, RIGHT, label)
+        return cls(*_apart(low, high), LEFT, RIGHT, label, whole)
 
     @classmethod
     def upright(cls, low: float, high: float, label: str = "") -> Self:
@@ -91,11 +95,10 @@ class Axis:
     @property
     def ticks(self) -> list[Tick]:
         """Round numbers on it."""
-        values = MaxNLocator(TICKS).tick_values(self.low, self.high)
         slack = 1e-9 * (self.high - self.low)
         return [
             Tick(self.at(value), f"{value + 0.0:.6g}")
-            for value in map(float, values)
+            for value in _round_numbers(self.low, self.high, whole=self.whole)
             if self.low - slack <= value <= self.high + slack
         ]
 
@@ -177,8 +180,9 @@ def line_chart(
     every = [point for _, points in finite for point in points]
     if not every:
         return None
-    across = Axis.across(*_range(point[0] for point in every), x)
-    upright = Axis.upright(*_range(point[1] for point in every))
+    whole = all(point[0].is_integer() for point in every)
+    across = Axis.across(*_range(point[0] for point in every), x, whole=whole)
+    upright = Axis.upright(*_rounded(*_range(point[1] for point in every)))
     return Chart(
         title,
         across,
@@ -208,12 +212,23 @@ def diagonal(across: Axis, upright: Axis) -> Line:
 
 
 def _finite(points: Sequence[Point]) -> list[Point]:
-    return [point for point in points if all(map(math.isfinite, point))]
+    return [(float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
     every = list(values)
     return min(every), max(every)
+
+
+def _rounded(low: float, high: float) -> tuple[float, float]:
+    """Return the nearest round numbers that hold all that lies between two numbers."""
+    values = _round_numbers(*_apart(low, high))
+    return min(low, values[0]), max(high, values[-1])
+
+
+def _round_numbers(low: float, high: float, *, whole: bool = False) -> list[float]:
+    locator = MaxNLocator(TICKS, steps=STEPS, integer=whole)
+    return [float(value) for value in locator.tick_values(low, high)]
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:

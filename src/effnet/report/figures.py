@@ -58,9 +58,17 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("top5", "top-5 accuracy", "{:.2%}", "Those whose class is among the first five."),
         Figure("balanced_accuracy", "balanced accuracy", "{:.2%}", "Mean recall of the classes."),
         Figure(
-            "precision", "precision (macro)", "{:.4f}", "Of what is called a class, how much is."
+            "precision",
+            "precision (macro)",
+            "{:.4f}",
+            "Of what is called a class, how much is; mean of the classes.",
         ),
-        Figure("f1", "F1 (macro)", "{:.4f}", "Harmonic mean of precision and recall."),
+        Figure(
+            "f1",
+            "F1 (macro)",
+            "{:.4f}",
+            "Harmonic mean of precision and recall; mean of the classes.",
+        ),
         Figure(
             "log_loss", "log loss", "{:.4f}", "What improbable truths cost; lower is better.", True
         ),

@@ -52,10 +52,12 @@ def write_page(
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("effnet.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"number": "{:,}".format, "share": "{:.1%}".format}
+    return environment

@@ -32,7 +32,7 @@ class RunFiles:
         settings: of `recipe.yaml`: data, variant, weights and the recipe.
         rows: of `metrics.csv`, one an epoch.
         log: what the training told beside its epochs.
-        trained: when the model was written; None without one.
+        trained: when the training last told something; None if it did not.
         missing: what is not there or cannot be read, in sentences.
     """
 
@@ -85,13 +85,14 @@ def read_run(path: str | Path) -> RunFiles:
             return otherwise
 
     model = attempt(folder.model, Model.load, None)
+    log = attempt(folder.log, _read_log, [])
     return RunFiles(
         path=folder.path,
         model=model,
         settings=attempt(folder.recipe, read_yaml, {}),
         rows=attempt(folder.metrics, _read_metrics, ()),
-        log=attempt(folder.log, _read_log, ()),
-        trained=None if model is None else datetime.fromtimestamp(folder.model.stat().st_mtime),
+        log=tuple(line for line in log if OF_AN_EPOCH not in line)[-MOST_TOLD:],
+        trained=_time_of(log[-1]) if log else None,
         missing=tuple(missing),
     )
 
@@ -121,8 +122,16 @@ def _read_metrics(file: Path) -> tuple[Row, ...]:
         raise ValueError("a line of it is not one number for each column.") from None
 
 
-def _read_log(file: Path) -> tuple[str, ...]:
+def _read_log(file: Path) -> list[str]:
+    """Return the last lines."""
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - LONGEST_LOG))
-        lines = opened.read().decode("utf-8", "replace").splitlines()
-    return tuple(line for line in lines if OF_AN_EPOCH not in line)[-MOST_TOLD:]
+        return opened.read().decode("utf-8", "replace").splitlines()
+
+
+def _time_of(line: str) -> datetime | None:
+    """Return when a line of the log was written; None if it does not say."""
+    try:
+        return datetime.fromisoformat(line.split("  ")[0])
+    except ValueError:
+        return None

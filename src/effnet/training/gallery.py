@@ -64,7 +64,7 @@ class Gallery:
             step: where it ends.
             found: the outputs, whose `indices` are places in the whole split.
         """
-        due = epoch == self._epochs or (epoch - 1) % self._every == 0
+        due = (self._epochs - epoch) % self._every == 0  # so that the last is
         if self._split is None or not self._events.active or not due:
             return
         split = self._split

@@ -4,7 +4,7 @@ Knows neither torch nor Optuna.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ NETWORK = ("variant", "weights")
 WITHOUT = {
     "task": "it says what is learned, so its figures cannot be compared",
     "val_share": "the folds take its place",
+    "patience": "without validation pictures nothing stops early",
     "device": "it changes no figure",
     "threads": "it changes no figure",
     "workers": "it changes no figure",
@@ -152,6 +153,11 @@ def points(axes: Sequence[Axis]) -> list[Point]:
     lists = [axis.examples for axis in axes]
     names = [axis.name for axis in axes]
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def key_of(point: Point) -> Hashable:
+    """Return what points have in common only with those of the same values."""
+    return tuple(sorted(point.items()))
 
 
 def require_fit(axes: Iterable[Axis], recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 """The best recipe as a file, and a model that is trained with it on all folds."""
 
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +12,7 @@ from effnet.nets.spec import Spec
 from effnet.pretrained import read_variant
 from effnet.training.recipes import read_yaml, write_yaml
 from effnet.tuning.attempt import Attempt
-from effnet.tuning.axes import Point
+from effnet.tuning.axes import WITHOUT, Point
 from effnet.tuning.folder import TuneFolder
 
 USUAL_VARIANT = "b0"
@@ -23,8 +24,8 @@ def write_best(folder: TuneFolder, attempt: Attempt, point: Point) -> None:
     A model that was trained with another recipe is removed.
     """
     settings = _settings(attempt, point)
-    before = read_yaml(folder.best) if folder.best.is_file() else None
-    if before != yaml.safe_load(yaml.safe_dump(settings)):
+    before = read_yaml(folder.best) if folder.best.is_file() else {}
+    if _learned(before) != _learned(yaml.safe_load(yaml.safe_dump(settings))):
         shutil.rmtree(folder.model.path, ignore_errors=True)
     write_yaml(folder.best, settings, f"The best recipe of effnet tune {version('effnet')}.")
 
@@ -45,6 +46,11 @@ def fitted(folder: TuneFolder, attempt: Attempt, point: Point, *, verbose: bool)
         return Model.resume(run.path, attempt.data, verbose=verbose)[0]
     shutil.rmtree(run.path, ignore_errors=True)
     return attempt.fit(point, attempt.data, run.path, verbose=verbose)
+
+
+def _learned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model depends on; the machine's settings are not."""
+    return {name: value for name, value in settings.items() if name not in WITHOUT}
 
 
 def _settings(attempt: Attempt, point: Point) -> dict[str, Any]:

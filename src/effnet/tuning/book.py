@@ -5,12 +5,12 @@ soon as it is known, so that a search that was broken off goes on with the fold 
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from effnet.extras import require
-from effnet.tuning.axes import Axis, Point
+from effnet.tuning.axes import Axis, Point, key_of
 from effnet.tuning.pieces import Answer, Piece
 from effnet.tuning.storage import PURPOSE
 
@@ -87,7 +87,7 @@ class Trial:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the scores as scikit-learn gives it: the mean's is not lost."""
+        """Root of the scores' mean squared distance from their mean; None if there are none."""
         return statistics.pstdev(self.scores) if self.scores else None
 
 
@@ -105,7 +105,7 @@ class Book:
         self._states = optuna.trial.TrialState
         self._working: dict[int, OptunaTrial] = {}
         self._idle: list[OptunaTrial] = []
-        self._known: dict[Any, float] = {}
+        self._known: dict[tuple[Hashable, int], float] = {}
         there = study.get_trials(deepcopy=False)
         for point in plan.queue[len(there) :]:
             study.enqueue_trial(point)
@@ -122,7 +122,7 @@ class Book:
             if fold == self._plan.folds:  # broken off before this was told
                 self._go_on(trial)
                 continue
-            known = self._known.get((_key(point), fold))
+            known = self._known.get((key_of(point), fold))
             if known is None:
                 self._working[trial.number] = trial
                 return Piece(trial.number, point, fold)
@@ -208,8 +208,4 @@ class Book:
 
     def _know(self, point: Point, scores: Sequence[float], first: int = 0) -> None:
         for fold, score in enumerate(scores, first):
-            self._known[_key(point), fold] = score
-
-
-def _key(point: Point) -> Any:
-    return tuple(sorted(point.items()))
+            self._known[key_of(point), fold] = score

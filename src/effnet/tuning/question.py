@@ -9,7 +9,7 @@ from effnet.data.joined import joined
 from effnet.data.sources import DataSet
 from effnet.errors import UsageError, closest
 from effnet.nets.spec import Spec
-from effnet.pretrained import read_variant, spec_for
+from effnet.pretrained import open_weights, read_variant, spec_for
 from effnet.training.job import fingerprint
 from effnet.tuning.attempt import Attempt
 from effnet.tuning.axes import WITHOUT, Axis, points, read_axes
@@ -51,9 +51,11 @@ def read_plan(
         raise UsageError("Give a grid or a space: a space takes lists of values, too.")
     if trials is not None and trials < 1:
         raise UsageError(f"At least 1 trial is needed, not {trials}.")
-    axes = read_axes((grid if space is None else space) or ())
-    if space is not None and not axes:
-        raise UsageError("The space is empty: --space lr=1e-4..1e-2:log, for example.")
+    given = grid if space is None else space
+    axes = read_axes(() if given is None else given)
+    if given is not None and not axes:
+        kind, example = ("grid", "lr=1e-3,3e-3") if space is None else ("space", "lr=1e-3..1e-2")
+        raise UsageError(f"The {kind} is empty: --{kind} {example}, for example.")
     queue = points(axes) if space is None else []
     return Plan(
         axes=axes,
@@ -73,11 +75,21 @@ def require_once(axes: Iterable[Axis], settings: Mapping[str, Any]) -> None:
         raise UsageError(f"{', '.join(twice)} cannot be both given and tried: leave one out.")
 
 
-def require_variants(axes: Iterable[Axis], variant: str | Spec | None) -> None:
-    """Raise UsageError or ModelFileError unless every variant is known, or declared in a file."""
-    tried = [value for axis in axes if axis.name == "variant" for value in axis.examples]
-    for name in (variant, *tried):
+def require_networks(axes: Iterable[Axis], variant: str | Spec | None, weights: str | None) -> None:
+    """Make sure that every variant is known, and that weights for all points are there.
+
+    Weights that fit one variant and not another are the matter of a point.
+
+    Raises:
+        UsageError: a variant or a published set is unknown.
+        ModelFileError: a file declares no variant, or the weights cannot be read.
+        ResourceError: the weights could not be fetched.
+    """
+    tried = {axis.name: axis.examples for axis in axes}
+    for name in (variant, *tried.get("variant", ())):
         spec_for(read_variant(name), None, None)
+    if weights is not None and "variant" not in tried:
+        open_weights(weights, variant if isinstance(variant, str) else None)
 
 
 def all_to_learn_from(data: DataSet) -> DataSet:

@@ -1,11 +1,12 @@
 """What a search found."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from effnet.training.recipe import Recipe
+from effnet.tuning.axes import key_of
 from effnet.tuning.book import COMPLETE, FAILED, STOPPED, Trial
 
 
@@ -21,7 +22,7 @@ class Tuning:
         pictures: in all folds together.
         folds: how many.
         trials: those that are complete from the best to the worst, then those that were stopped,
-            the last first, then those that failed.
+            the last first, then those that failed; of a point that was drawn twice only one.
         recipe: the best one's settings, complete.
         recipe_file: the same as `effnet fit --recipe` takes it, with data, variant and weights.
         picture: PNG file of the scores.
@@ -85,13 +86,24 @@ class Tuning:
 def in_order(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     """Return trials by state, by how far they came, and by their mean, the first of equals first.
 
-    >>> make = lambda n, *scores: Trial(
-    ...     number=n, point={}, state="complete", scores=scores, seconds=1.0, problem=""
+    Of trials of the same point the first is returned.
+
+    >>> make = lambda number, rate, score: Trial(
+    ...     number=number,
+    ...     point={"lr": rate},
+    ...     state="complete",
+    ...     scores=(score,),
+    ...     seconds=1.0,
+    ...     problem="",
     ... )
-    >>> [trial.number for trial in in_order([make(0, 0.5), make(1, 0.7), make(2, 0.7)])]
-    [1, 2, 0]
+    >>> trials = [make(0, 0.1, 0.5), make(1, 0.2, 0.7), make(2, 0.2, 0.7), make(3, 0.3, 0.7)]
+    >>> [trial.number for trial in in_order(trials)]
+    [1, 3, 0]
     """
-    return tuple(sorted(trials, key=_place))
+    found: dict[Hashable, Trial] = {}
+    for trial in sorted(trials, key=_place):
+        found.setdefault(key_of(trial.point), trial)
+    return tuple(found.values())
 
 
 def _place(trial: Trial) -> tuple[int, int, float, int]:

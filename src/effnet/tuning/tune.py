@@ -40,8 +40,8 @@ from effnet.tuning.question import (
     folds_of,
     question,
     read_plan,
+    require_networks,
     require_once,
-    require_variants,
 )
 from effnet.tuning.result import Tuning, in_order
 from effnet.tuning.storage import open_study, quiet, storage_needed
@@ -103,6 +103,7 @@ def tune(
     Raises:
         UsageError: a value cannot be meant, there are more folds than pictures of a class, or the
             folder holds something else.
+        ModelFileError: `variant` or `weights` cannot be read.
         DataError: the data cannot be used, or the folds are of other data.
         ResourceError: Optuna is not installed, the folder cannot be written or its study is
             damaged, or no trial came to its end.
@@ -115,7 +116,8 @@ def tune(
     plan = read_plan(grid, space, search, trials, halving=halving, seed=chosen.seed)
     require_once(plan.axes, settings)
     require_fit(plan.axes, chosen)
-    require_variants(plan.axes, variant)
+    network = read_variant(variant)
+    require_networks(plan.axes, network, weights)
     dataset = all_to_learn_from(
         data
         if isinstance(data, DataSet)
@@ -127,7 +129,7 @@ def tune(
     attempt = Attempt(
         data=replace(dataset, test=None),
         folds=parted,
-        variant=read_variant(variant),
+        variant=network,
         weights=weights,
         recipe=chosen,
         folder=folder.trials,

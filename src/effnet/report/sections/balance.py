@@ -23,11 +23,12 @@ def section(subject: Subject) -> Section | None:
         return None
     counts = np.array(per_class(pictures.splits["train"], len(model.classes)))
     order = np.argsort(-counts, kind="stable")
-    shown = (
-        order if len(order) <= MOST_BARS else [*order[: MOST_BARS // 2], *order[-MOST_BARS // 2 :]]
-    )
+    half = MOST_BARS // 2
+    shown = order if len(order) <= MOST_BARS else [*order[:half], *order[-half:]]
     recipe = model.training.get("recipe", {})
-    recalls = _recalls(subject)
+    figures = None if subject.judged is None else subject.judged.figures
+    told = figures if isinstance(figures, Evaluation) else None
+    recalls = None if told is None else _recalls(told)
     least, most = int(counts.min()), int(counts.max())
     return Section(
         "balance",
@@ -38,7 +39,7 @@ def section(subject: Subject) -> Section | None:
                     "name": model.classes[k],
                     "count": int(counts[k]),
                     "share": round(float(counts[k]) / max(1, most), 3),
-                    "recall": None if recalls is None else f"{recalls[k]:.1%}",
+                    "recall": None if recalls is None else recalls[k],
                 }
                 for k in shown
             ],
@@ -52,19 +53,16 @@ def section(subject: Subject) -> Section | None:
                 for name, nothing in REMEDIES.items()
                 if recipe.get(name, nothing) != nothing
             ],
-            "gap": _gap(subject),
+            "gap": None if told is None else _gap(told),
         },
     )
 
 
-def _recalls(subject: Subject) -> list[float] | None:
-    figures = None if subject.judged is None else subject.judged.figures
-    return [one.recall for one in figures.per_class] if isinstance(figures, Evaluation) else None
+def _recalls(figures: Evaluation) -> list[str]:
+    """Write the recall of each class, where it has pictures."""
+    return [f"{one.recall:.1%}" if one.count else "-" for one in figures.per_class]
 
 
-def _gap(subject: Subject) -> tuple[str, str] | None:
-    """Return accuracy and balanced accuracy, which part where rare classes are done worse."""
-    figures = None if subject.judged is None else subject.judged.figures
-    if not isinstance(figures, Evaluation):
-        return None
+def _gap(figures: Evaluation) -> tuple[str, str]:
+    """Write accuracy and balanced accuracy, which part where rare classes are done worse."""
     return f"{figures.accuracy:.2%}", f"{figures.balanced_accuracy:.2%}"

@@ -1,11 +1,8 @@
 """The figures of each class, label or target."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from effnet.data.targets import NOUNS
 from effnet.evaluation.intervals import share_interval
-from effnet.evaluation.metrics import Evaluation
+from effnet.evaluation.metrics import ClassFigures, Evaluation
 from effnet.report.subject import Section, Subject
 
 MOST_SHOWN = 20
@@ -28,31 +25,29 @@ def section(subject: Subject) -> Section | None:
             "header": header,
             "rows": rows,
             "noun": noun,
-            "worst": _worst(header, rows),
+            "worst": _worst(rows),
             "where": subject.judged.answered.where,
         },
     )
 
 
 def _with_intervals(figures: Evaluation) -> tuple[list[str], list[list[str]]]:
-    rows = []
-    for one in figures.per_class:
-        low, high = share_interval(round(one.recall * one.count), one.count)
-        known = f"{low:.1%} to {high:.1%}" if one.count else "-"
-        recall = f"{one.recall:.2%}" if one.count else "-"
-        rows.append(
-            [one.name, str(one.count), recall, known, f"{one.precision:.2%}", f"{one.f1:.4f}"]
-        )
-    return ["class", "pictures", "recall", "its 95 % interval", "precision", "F1"], rows
+    header = ["class", "pictures", "recall", "its 95 % interval", "precision", "F1"]
+    return header, [[one.name, f"{one.count:,}", *_written(one)] for one in figures.per_class]
 
 
-def _worst(header: Sequence[str], rows: list[list[str]]) -> list[list[str]]:
+def _written(one: ClassFigures) -> tuple[str, str, str, str]:
+    """Write recall, its interval, precision and F1; a class without pictures has no recall."""
+    if not one.count:
+        return "-", "-", f"{one.precision:.2%}", "-"
+    low, high = share_interval(round(one.recall * one.count), one.count)
+    return f"{one.recall:.2%}", f"{low:.1%} to {high:.1%}", f"{one.precision:.2%}", f"{one.f1:.4f}"
+
+
+def _worst(rows: list[list[str]]) -> list[list[str]]:
     """Return the rows of the lowest last figure, if there are too many to show all."""
     if len(rows) <= MOST_SHOWN:
         return []
 
-    def last(row: list[str]) -> float:
-        known: Any = row[-1]
-        return float("inf") if known == "-" else float(known)
-
-    return sorted(rows, key=last)[:MOST_SHOWN]
+    known = [row for row in rows if row[-1] != "-"]
+    return sorted(known, key=lambda row: float(row[-1]))[:MOST_SHOWN]

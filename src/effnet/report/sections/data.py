@@ -40,7 +40,9 @@ def section(subject: Subject) -> Section | None:
             "own": pictures.own,
             "what": counted(len(classes), task),
             "judging": pictures.judging,
-            "splits": [(name, len(split), sizes_told(split)) for name, split in splits.items()],
+            "splits": [
+                (name, f"{len(split):,}", sizes_told(split)) for name, split in splits.items()
+            ],
             **COUNTED[task](splits, classes),
             "samples": _samples(first, classes, task),
             "sampled": next(iter(splits)),

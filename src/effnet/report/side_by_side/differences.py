@@ -1,6 +1,7 @@
 """The figures of both, and whether they differ by more than chance."""
 
 from effnet.compression.judge import paired
+from effnet.evaluation.intervals import Interval
 from effnet.evaluation.mcnemar import McNemar, mcnemar
 from effnet.report.figures import FIGURES, Figure, difference_intervals
 from effnet.report.side_by_side.pair import Pair
@@ -31,7 +32,7 @@ def section(pair: Pair) -> Section | None:
                 getattr(other.figures, figure.key) - getattr(one.figures, figure.key)
             ),
             "interval": [figure.show_difference(end) for end in intervals.get(figure.key, ())],
-            "verdict": _verdict(figure, intervals.get(figure.key)),
+            "verdict": _verdict(figure, intervals.get(figure.key), test),
         }
         for figure in FIGURES[one.answered.task]
     ]
@@ -48,13 +49,17 @@ def section(pair: Pair) -> Section | None:
     )
 
 
-def _verdict(figure: Figure, interval: tuple[float, float] | None) -> str:
+def _verdict(figure: Figure, interval: Interval | None, test: McNemar | None) -> str:
+    """Say which is better; of the accuracy the test decides, whose sentence stands below."""
     if interval is None:
         return ""
     low, high = interval
-    if low <= 0 <= high:
+    chance = low <= 0 <= high
+    if figure.key == "accuracy" and test is not None:
+        chance = test.p >= SURE
+    if chance:
         return "may be chance"
-    return "B is better" if (low > 0) != figure.lower else "A is better"
+    return "B is better" if (low + high > 0) != figure.lower else "A is better"
 
 
 def _sentence(test: McNemar) -> str:

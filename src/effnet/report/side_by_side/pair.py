@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effnet.data.targets import difference
-from effnet.errors import UsageError
+from effnet.errors import DataError, UsageError
 from effnet.model import Model
 from effnet.report.answers import Answered
 from effnet.report.figures import judged
@@ -49,27 +49,26 @@ def pair_of(first: RunFiles, second: RunFiles, how: Inquiry) -> Pair:
     """Find out of two runs what can be compared; what is missing is noted.
 
     Raises:
-        DataError: the data that was named cannot be used.
+        DataError: the data that was named cannot be used, or a model's answers are no numbers.
         UsageError: the models answer different things, or the data's classes are not theirs.
     """
-    notes = [
-        f"{letter}: {note}"
-        for letter, run in zip(LETTERS, (first, second), strict=True)
-        for note in run.missing
-    ]
+    told = [*first.missing], [*second.missing]
     one, other = first.model, second.model
     pictures = None
     if one is not None and other is not None:
         _require_comparable(first, second, one, other)
-        pictures = how.pictures(first, notes)
-    costs = how.cost(first, notes), how.cost(second, notes)
+        pictures = how.pictures(first, told[0])
+    costs = how.cost(first, told[0]), how.cost(second, told[1])
+    notes = [
+        f"{letter}: {note}" for letter, each in zip(LETTERS, told, strict=True) for note in each
+    ]
     if one is None or other is None or pictures is None:
         return Pair(Subject(first, cost=costs[0]), Subject(second, cost=costs[1]), tuple(notes))
     notes += _doubts(one, other, pictures)
     mine, theirs = _alike(*(how.answers(each, pictures, pictures.judging) for each in (one, other)))
     return Pair(
-        Subject(first, pictures, judged(mine, one.task), cost=costs[0]),
-        Subject(second, pictures, judged(theirs, other.task), cost=costs[1]),
+        Subject(first, pictures, _judged(first, mine, one), cost=costs[0]),
+        Subject(second, pictures, _judged(second, theirs, other), cost=costs[1]),
         tuple(notes),
     )
 
@@ -90,6 +89,14 @@ def _alike(one: Answered, other: Answered) -> tuple[Answered, Answered]:
     """Return both answers to the pictures that both could read, in the first's order of classes."""
     _, mine, theirs = np.intersect1d(one.places, other.places, return_indices=True)
     return one.some(mine), other.some(theirs).of_classes(one.classes)
+
+
+def _judged(run: RunFiles, answered: Answered, model: Model) -> Judged:
+    """Return what a run's answers are worth. Raises DataError, which names it, if it diverged."""
+    try:
+        return judged(answered, model.task)
+    except DataError as error:
+        raise DataError(f"{run.path}: {error}") from None
 
 
 def _doubts(one: Model, other: Model, pictures: Pictures) -> list[str]:

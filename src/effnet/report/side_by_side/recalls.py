@@ -28,7 +28,7 @@ def section(pair: Pair) -> Section | None:
 def _row(name: str, count: int, mine: float, theirs: float) -> list[str]:
     return [
         name,
-        str(count),
+        f"{count:,}",
         f"{mine:.2%}",
         f"{theirs:.2%}",
         f"{100 * (theirs - mine):+.2f} points",

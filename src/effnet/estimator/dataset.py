@@ -1,4 +1,4 @@
-"""The share of the pictures that a fit holds out, to choose the best epoch by."""
+"""From what `fit` is given to the data set of a training."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effnet.data.held import held_places
 from effnet.data.sources import DataSet
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.data.weighted import WeightedData
 
 
-def held_out(
+def parted(
     pictures: ArraySplit | FileSplit,
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
@@ -19,14 +20,14 @@ def held_out(
     share: float,
     seed: int,
 ) -> DataSet:
-    """Return pictures and labels as a data set with a validation split, as `open_data` parts them.
+    """Return pictures as a data set whose validation split is the one that `open_data` makes.
 
     Args:
         pictures: all.
         labels: (N,) class indices.
         classes: their names.
-        weights: (N,) of the pictures in the loss; None for all alike.
-        share: of each class, at least one picture; 0 for none.
+        weights: (N,) of the pictures in the loss; None for all alike. Held out, all count alike.
+        share: of each class that is held out, at least one picture; 0 for none.
         seed: of the choice.
     """
     split = replace(pictures, labels=labels)
@@ -42,14 +43,3 @@ def held_out(
     if weights is None:
         return DataSet(**parts)
     return WeightedData(**parts, weights=weights[kept].astype(np.float32))
-
-
-def held_places(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """Return the places (M,) of the pictures held out; a class of a single one keeps it."""
-    generator = np.random.default_rng(seed)
-    held: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    for label in np.unique(labels) if share else ():
-        places = np.flatnonzero(labels == label)
-        most = min(len(places) - 1, max(1, round(share * len(places))))
-        held.append(generator.permutation(places)[:most])
-    return np.sort(np.concatenate(held))

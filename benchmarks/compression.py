@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common import chosen, machine, parser, table, versions, write
+from torch import cuda
 
 Found = dict[str, Any]
 
@@ -52,7 +53,8 @@ def steps(options: Any) -> dict[str, Step]:
     """Return all steps by name, in their order."""
     data, work, threads = str(options.data), options.work, str(options.threads)
     models = {"b0": str(options.b0), "lite0": str(options.lite0)}
-    settings = {**LEARN, "epochs": options.epochs, "threads": options.training_threads}
+    settings = {**LEARN, "epochs": options.epochs, "batch": options.batch}
+    settings["threads"] = options.training_threads
     training = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     found = {}
     for name, model in models.items():
@@ -68,7 +70,7 @@ def steps(options: Any) -> dict[str, Step]:
         found[f"compress {name}"] = Step(words)
     words = ("prune", models["b0"], data, "--to", "macs=50%", "--distil", models["b0"])
     found["prune b0"] = Step((*words, "--out", str(work / "pruned"), *training))
-    weights = ("--weights", models["lite0"])
+    weights = ("--weights", models["lite0"], "--resolution", str(options.side))
     student, twin = work / "student", work / "twin"
     words = ("distil", data, "--teacher", models["b0"], "--student", "lite0", *weights)
     found["distil lite0"] = Step((*words, "--out", str(student), *training), student)
@@ -212,6 +214,8 @@ def main() -> None:
     options.add_argument("lite0", type=Path, help="the run of a Lite0")
     options.add_argument("--work", type=Path, required=True, help="where answers and runs go")
     options.add_argument("--epochs", type=int, default=2, help="of a student's training")
+    options.add_argument("--side", type=int, default=96, help="of a student's pictures in pixels")
+    options.add_argument("--batch", type=int, default=32, help="of a student's step")
     options.add_argument("--threads", type=int, default=2, help="that candidates run with")
     options.add_argument("--resolutions", help="that `compress` tries as well: 80,64")
     options.add_argument("--training-threads", type=int, default=2)
@@ -226,7 +230,8 @@ def main() -> None:
     good = {name: one for name, one in found.items() if not failed(one)}
     kinds = {name: one for name, one in good.items() if name.startswith("quantize")}
     students = {name: one for name, one in good.items() if "validation" in one}
-    lines = [f"Compressing trained networks on {machine()}."]
+    trained_on = machine("cuda" if cuda.is_available() else "cpu")
+    lines = [f"Compressing trained networks on {machine()}; they learn on {trained_on}."]
     for name, one in good.items():
         if name.startswith("compress"):
             lines += [f"## {name}", f"`{one['command']}`, {one['seconds']} s", *compressed(one)]
@@ -240,7 +245,12 @@ def main() -> None:
         lines += learned(students)
     lines += [f"- {name} failed." for name in found if name not in good]
     packages = ("effnet", "torch", "openvino", "onnxruntime", "nncf", "ai-edge-litert")
-    record = {"machine": machine(), "versions": versions(*packages), "steps": found}
+    record = {
+        "machine": machine(),
+        "trained_on": trained_on,
+        "versions": versions(*packages),
+        "steps": found,
+    }
     write(settings.out, record, "\n\n".join(lines))
 
 

@@ -10,10 +10,12 @@ Each competitor has a process of its own, with the same number of threads, and w
 is measured; they take turns.
 
 With --predict it is what `Model.predict` takes by itself, with and without leave for bfloat16, and
-with the normalising of a uint8 picture.
+with the normalising of a uint8 picture. It compares answers, so --models gives it trained networks:
+rounding grows from layer to layer in those without training, and bfloat16 is refused.
 
     python benchmarks/inference_cpu.py
-    python benchmarks/inference_cpu.py --predict --out benchmarks/results/inference_predict
+    python benchmarks/inference_cpu.py --predict --models b0=RUN lite0=RUN --variants b0 lite0 \
+        --out benchmarks/results/inference_predict
 """
 
 import argparse
@@ -24,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,8 +120,8 @@ class Predicting:
         return self.fastest(self.levels)
 
 
-def predicting(setting: Any, variant: str, folder: Path, *, precision: str) -> Run:
-    """Return a run of what `Model.predict` runs on a CPU."""
+def predicting(setting: Any, variant: str, folder: Path, model: str, *, precision: str) -> Run:
+    """Return a run of what `Model.predict` runs on a CPU, of a trained model if there is one."""
     import numpy as np
     import torch
     from PIL import Image
@@ -129,10 +131,13 @@ def predicting(setting: Any, variant: str, folder: Path, *, precision: str) -> R
     from effnet.deployment.fastest import Fastest
 
     os.environ["EFFNET_CACHE"] = str(folder)
-    net, card = untrained(variant, setting.resolution)
+    net, card = (
+        trained(model, setting.resolution) if model else untrained(variant, setting.resolution)
+    )
     photographs = map(Image.fromarray, load_sample_images().images)
     pair = stacked([levels_of(each, card.preprocessing) for each in photographs])
-    settle_on(net, card.preprocessing.normalised(torch.from_numpy(pair)))
+    if not model:
+        settle_on(net, card.preprocessing.normalised(torch.from_numpy(pair)))
     levels = np.resize(pair, setting.shape)
     run = Predicting(Fastest(net, card, precision=precision), levels)
     end = time.monotonic() + SETTLING
@@ -152,6 +157,15 @@ def untrained(variant: str, resolution: int) -> tuple[Any, Any]:
     classes = tuple(map(str, range(spec.classes)))
     preprocessing = default_preprocessing(spec).at(resolution)
     return stand_in(spec), Card(spec, "classify", classes, preprocessing)
+
+
+def trained(model: str, resolution: int) -> tuple[Any, Any]:
+    """Return a trained network and its card, for pictures of another size."""
+    from effnet.pretrained import open_weights
+
+    found = open_weights(model)
+    preprocessing = found.card.preprocessing.at(resolution)
+    return found.net, replace(found.card, preprocessing=preprocessing)
 
 
 def peers(setting: Any, variant: str, *, library: str, layout: str, compiled: bool) -> Run:
@@ -254,7 +268,9 @@ def ready(name: str, options: argparse.Namespace) -> Iterator[Run]:
     build, words, own = WAYS[name]
     setting = setting_of(options, own)
     with TemporaryDirectory() as folder:
-        place = {} if build in (peers, keras) else {"folder": Path(folder)}
+        place: dict[str, Any] = {} if build in (peers, keras) else {"folder": Path(folder)}
+        if build is predicting:
+            place["model"] = options.worker_model
         yield build(setting, options.worker_variant, **words, **place)
 
 
@@ -299,6 +315,7 @@ def competitor(name: str, variant: str, options: argparse.Namespace) -> Competit
     command = [sys.executable, __file__, "--worker", name, "--worker-variant", variant]
     command += ["--threads", threads, "--batch", str(options.batch)]
     command += ["--resolution", str(options.resolution)]
+    command += ["--worker-model", dict(options.models).get(variant, "")]
     return Competitor(name, command, environment)
 
 
@@ -363,9 +380,18 @@ def main() -> None:
     options.add_argument(
         "--predict", action="store_true", help="only what `Model.predict` takes, beside timm"
     )
+    options.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="VARIANT=RUN",
+        type=lambda word: tuple(word.split("=", 1)),
+        help="trained networks for --predict",
+    )
     options.set_defaults(rounds=15)
     options.add_argument("--worker", help=argparse.SUPPRESS)
     options.add_argument("--worker-variant", help=argparse.SUPPRESS)
+    options.add_argument("--worker-model", help=argparse.SUPPRESS)
     settings = options.parse_args()
     if settings.worker:
         compete(settings)
@@ -378,6 +404,9 @@ def main() -> None:
         f"{settings.threads} threads, batch {settings.batch}, {settings.rounds} rounds of about "
         f"{settings.seconds:g} s"
     )
+    if settings.predict:
+        names = [name for name, _ in settings.models if name in settings.variants]
+        work += f"; trained: {', '.join(names) or 'none'}"
     record = {
         "machine": machine(),
         "work": work,

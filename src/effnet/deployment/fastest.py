@@ -56,10 +56,13 @@ proportion."""
 FAILED = 1e9
 """Stands for the share of torch's time of a program that does not run here."""
 BETTER = 0.8
-"""Of torch's time: a program that is not at least so much quicker is not worth the change, nor is
-bfloat16 beside float32."""
-TIMED, TURNS, CALLS = 8, 2, 3
-"""Pictures at a time, at most, turns, and calls of a turn, when programs are compared."""
+"""Of torch's time: a program that is not at least so much quicker is not worth the change."""
+ROUGHER = 0.9
+"""Of float32's time: bfloat16 that is not at least so much quicker is not worth its rounding."""
+TIMED, CALLS = 8, 3
+"""Pictures at a time, at most, and calls of a turn, when programs are compared."""
+TURNS, TRIAL = 2, 1.0
+"""Turns at least, and seconds in which more are taken: what else the machine does meets some."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -225,7 +228,7 @@ class Fastest:
     def _best(self, known: Mapping[Program, float]) -> Program | None:
         """Return the quickest program that is worth the change from torch, None if none is."""
         better = [program for program in known if known[program] <= BETTER]
-        rougher = BETTER if self.precision == AUTO else 1.0
+        rougher = ROUGHER if self.precision == AUTO else 1.0
         price = {"float32": 1.0, "bfloat16": 1 / rougher}
         return min(better, key=lambda one: known[one] * price[one.dtype], default=None)
 
@@ -286,7 +289,8 @@ def _share(run: Run, torch_run: Run, levels: Levels) -> float:
     The first call of a turn does not count: threads of the other may still hold the cores.
     """
     taken: dict[Run, list[float]] = {run: [], torch_run: []}
-    for _ in range(TURNS):
+    end = time.perf_counter() + TRIAL
+    while len(taken[run]) < TURNS * CALLS or time.perf_counter() < end:
         for one, times in taken.items():
             one(levels)
             for _ in range(CALLS):

@@ -54,8 +54,8 @@ def _write_openvino(net: EfficientNet, card: Card, file: Path, *, pixels: bool) 
 
 
 WAYS_BY_RUNTIME = {
-    "openvino": Way(("openvino",), "model.xml", _write_openvino, 5.0),
-    "onnxruntime": Way(("onnxruntime", "onnx", "onnxscript"), "model.onnx", onnx.write, 20.0),
+    "openvino": Way(("openvino",), "model.xml", _write_openvino, 6.0),
+    "onnxruntime": Way(("onnxruntime", "onnx", "onnxscript"), "model.onnx", onnx.write, 21.0),
 }
 """Programs that may take over from torch, those first that convert in the shortest time. What torch
 compiles is not among them: that takes minutes."""
@@ -81,7 +81,7 @@ DTYPES = {"auto": ("bfloat16", "float32"), "float32": ("float32",), "bfloat16": 
 """By precision, those that a program may compute in, the one that is likely quicker first."""
 
 OPENING = 1.0
-"""Seconds that opening and timing a converted network takes at most, on two cores."""
+"""Seconds that opening a converted network takes at most, on two cores."""
 CLOSE = 1e-3
 """How far outputs may be from torch's, as a share of the largest of them."""
 ROUGHLY = 3e-2

@@ -1,12 +1,14 @@
 """Whether a network is still the one that was converted, seen in microseconds."""
 
 from dataclasses import dataclass
-from operator import is_
+from operator import attrgetter, is_
 
 import torch
 from torch import Tensor, nn
 
 from effnet.data.ranges import RangeCheck
+
+_IS_CPU, _VERSION = attrgetter("is_cpu"), attrgetter("_version")
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class State:
     """What of a network changes its answers, as far as it is quick to see.
 
     Attributes:
-        versions: how often each tensor was changed, as torch counts it.
+        versions: how often each tensor was changed, as torch counts it; not of those made in
+            inference mode, which it does not count.
         ends: sums of the first and of the last parameter; they tell of most changes by way of
             `.data`, which torch does not count.
         on_cpu: whether all of it is.
@@ -40,19 +43,23 @@ class Watch:
     def __init__(self, net: nn.Module) -> None:
         self.net = net
         self.parts, self.tensors = list(net.modules()), _tensors(net)
+        self._counted = [tensor for tensor in self.tensors if not tensor.is_inference()]
+        self._hooks = [
+            hooks for part in self.parts for hooks in (part._forward_hooks, part._forward_pre_hooks)
+        ]
 
     @property
     def state(self) -> State:
         """What is seen now."""
-        on_cpu = all(tensor.device.type == "cpu" for tensor in self.tensors)
+        on_cpu = all(map(_IS_CPU, self.tensors))
         ends = (self.tensors[0], self.tensors[-1]) if on_cpu and self.tensors else ()
         with torch.no_grad():
             sums = tuple(float(tensor.double().sum()) for tensor in ends)
         return State(
-            versions=tuple(0 if its.is_inference() else its._version for its in self.tensors),
+            versions=tuple(map(_VERSION, self._counted)),
             ends=sums,
             on_cpu=on_cpu,
-            hooked=any(map(_is_hooked, self.parts)),
+            hooked=any(self._hooks) and any(map(_is_hooked, self.parts)),
             threads=torch.get_num_threads(),
         )
 

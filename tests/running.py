@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,8 @@ def wait_until(condition: Callable[[], bool], alive: Callable[[], bool]) -> None
         time.sleep(0.005)
 
 
-FORKS = get_context("forkserver")
-# They begin where the libraries are loaded, which takes longer than most of what they are to do.
-FORKS.set_forkserver_preload(["effnet.cli.main", "effnet.model", "effnet.training.train"])
+LOADED = ["effnet.cli.main", "effnet.model", "effnet.training.train"]
+"""What a program finds loaded: that takes longer than most of what it is to do."""
 
 EFFNET = """
 import sys
@@ -52,7 +51,9 @@ class Program(AbstractContextManager["Program"]):
     """
 
     def __init__(self, words: list[str], code: str = EFFNET, told: str = os.devnull) -> None:
-        self._process = FORKS.Process(target=_run, args=(code, words, told))
+        forks = get_context("forkserver")
+        forks.set_forkserver_preload(LOADED)
+        self._process = forks.Process(target=_run, args=(code, words, told))
         self._process.start()
 
     @property
@@ -88,6 +89,7 @@ class Program(AbstractContextManager["Program"]):
 
 def _run(code: str, words: list[str], told: str) -> None:
     os.setsid()
+    set_start_method(None, force=True)  # its own processes begin as anywhere else
     for stream, path in ((sys.stdout, os.devnull), (sys.stderr, told)):
         with open(path, "ab") as file:
             os.dup2(file.fileno(), stream.fileno())

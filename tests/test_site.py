@@ -7,10 +7,12 @@ from os.path import normpath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 import effnet
 
@@ -150,8 +152,10 @@ def test_links_that_leave_docs(tmp_path: Path, link: str, found: str | None) -> 
     for name, text in {"index": "home", "other": "other", "page": f"[there]({link})"}.items():
         (docs / f"{name}.md").write_text(f"# {name}\n\n{text}\n")
     targets = re.findall(r"\]\(docs/([^)#]+)", (ROOT / "README_zh.md").read_text(encoding="utf-8"))
+    notebook = nbformat.writes(new_notebook(cells=[new_markdown_cell("# notebook")]))
     for target in targets:  # the Chinese README is a page of every site that has the hook
-        (docs / target).write_text(f"# {target}\n")
+        text = notebook if target.endswith(".ipynb") else f"# {target}\n"
+        (docs / target).write_text(text)
     config = tmp_path / "mkdocs.yml"
     config.write_text(
         f"site_name: x\nuse_directory_urls: false\nplugins: []\n"
@@ -179,4 +183,7 @@ def test_the_chinese_readme_has_the_same_commands() -> None:
         re.findall(r"\]\(([^)]+)\)", (ROOT / name).read_text(encoding="utf-8"))
         for name in ("README.md", "README_zh.md")
     ]
-    assert set(links[0]) == set(links[1])
+    # Each leads to the other, and to the notebook in its own language.
+    assert len({*links[0]} - {*links[1]}) == len({*links[1]} - {*links[0]}) == 2
+    english, chinese = ({link.replace("_zh", "") for link in found} for found in links)
+    assert english == chinese

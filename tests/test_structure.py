@@ -15,7 +15,7 @@ LONGEST = 500
 FLOORS = (
     {"errors"},
     {"extras", "files", "devices", "history", "nets"},
-    {"measure", "weights", "data"},
+    {"measure", "weights", "data", "studies"},
     {"card"},
     {"tasks", "artifact"},
     {"training", "evaluation", "deployment", "sharing"},

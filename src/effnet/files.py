@@ -136,6 +136,32 @@ def take_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def lock_folder(descriptor: int, folder: Path, *, doing: str, option: str = "--out") -> None:
+    """Lock a folder's open lock file for this process, or say why that cannot be.
+
+    Args:
+        descriptor: of the lock file.
+        folder: that it keeps others out of.
+        doing: what processes do there, such as "training".
+        option: names a folder elsewhere.
+
+    Raises:
+        UsageError: another process holds it.
+        ResourceError: the file system has no locks.
+    """
+    try:
+        take_lock(descriptor)
+    except (BlockingIOError, PermissionError) as error:
+        raise UsageError(
+            f"Another process is {doing} into {folder}. Wait for it, or give another folder with "
+            "--out."
+        ) from error
+    except OSError as error:
+        raise ResourceError(
+            f"Cannot lock {folder}: {error.strerror}. Give a folder on another disk with {option}."
+        ) from error
+
+
 def wait_for_lock(descriptor: int) -> None:
     """Lock an open file as `take_lock` does, when no other process holds it any more.
 

@@ -161,7 +161,7 @@ class Trained(Answering):
 
         Raises:
             UsageError: the label, the method, the stage or the stride is unknown.
-            DataError: the pictures have another form, none could be read, or the model has diverged.
+            DataError: the pictures have another form, none can be read, or the model has diverged.
             ResourceError: captum is not installed.
         """
         with on_device(self.net, device):

@@ -112,6 +112,7 @@ def test_pictures_of_one_name_are_kept_apart(
         (("--stride", "64"), "no features at stride 64"),
         (("--method", "ig", "--stage", "2"), "no use for a stage"),
         (("--out", "maps.jpg"), "written as PNG"),
+        (("--out", "maps.svg"), "written as PNG"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

@@ -195,8 +195,8 @@ def test_a_disk_without_locks_is_no_other_process(
     def refuse(descriptor: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(state, "take_lock", refuse)
-    with pytest.raises(ResourceError, match=r"lock: No locks available\. .* --work"):
+    monkeypatch.setattr("effnet.files.take_lock", refuse)
+    with pytest.raises(ResourceError, match=r"Cannot lock .*: No locks available\. .* --work"):
         compressed(tmp_path / "out", MadeUp())
 
 

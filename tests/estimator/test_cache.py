@@ -95,10 +95,13 @@ def test_a_damaged_file_is_made_anew(content: bytes, tmp_path: Path) -> None:
     assert known(cache) == {0, 1}
 
 
-def test_a_vector_of_half_a_number_is_damage(tmp_path: Path) -> None:
+def test_a_changed_byte_of_a_vector_is_damage(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path / "vectors.sqlite", 1000)
-    cache.put({key(0): np.frombuffer(b"abc", np.uint8)})  # type: ignore[dict-item]
-    assert cache.get([key(0)]) == {}
+    fill(cache, range(1, 3))
+    content = bytearray(cache.file.read_bytes())
+    content[content.index(vector(2).tobytes()) + 5] ^= 1
+    cache.file.write_bytes(content)
+    assert known(cache) == set()
     assert not cache.file.exists()
 
 

@@ -35,7 +35,7 @@ OF_TRANSFORMERS = (
 """Checks that scikit-learn makes of its own estimators only."""
 
 ESTIMATORS = {
-    "classifier": classifier(image_shape=LINES, epochs=3, batch_size=32, lr=0.05),
+    "classifier": classifier(image_shape=LINES, epochs=3, batch_size=16),
     "features": features(image_shape=LINES, cache_bytes=0),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from scipy.stats import loguniform, randint
 from sklearn.base import clone
@@ -37,6 +38,11 @@ LABELS = np.array(tiny.CLASSES)[INDICES]
 @pytest.fixture(scope="module")
 def fitted() -> EfficientNetClassifier:
     return classifier().fit(PICTURES, LABELS)
+
+
+@pytest.fixture(scope="module")
+def begun() -> EfficientNetClassifier:
+    return classifier(epochs=1).fit(PICTURES, LABELS)
 
 
 def files(folder: Path, pictures: np.ndarray = PICTURES) -> list[Path]:
@@ -77,7 +83,7 @@ def test_out_keeps_the_run_of_each_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["rows", "lists", "floats", "paths", "names", "frame", "series"])
 def test_pictures_come_in_many_forms(
-    form: str, fitted: EfficientNetClassifier, tmp_path: Path
+    form: str, begun: EfficientNetClassifier, tmp_path: Path
 ) -> None:
     paths = files(tmp_path / "files")
     frame = pd.DataFrame({"path": list(map(str, paths))})
@@ -90,11 +96,11 @@ def test_pictures_come_in_many_forms(
         "frame": frame,
         "series": frame["path"],
     }
-    learned = classifier().fit(given[form], LABELS)
+    learned = classifier(epochs=1).fit(given[form], LABELS)
     answers = learned.predict_proba(given[form])
     # Values of other types are stretched from the smallest to the largest.
     close = 0.1 if form in ("lists", "floats") else 1e-6
-    assert np.abs(answers - fitted.predict_proba(PICTURES)).max() < close
+    assert np.abs(answers - begun.predict_proba(PICTURES)).max() < close
     if form in ("paths", "frame"):
         assert np.allclose(answers, learned.predict_proba(PICTURES))
 
@@ -198,7 +204,9 @@ def test_a_pickle_holds_the_bytes_of_a_model_file_and_nothing_of_torch(
 
 
 def test_grid_search_in_a_pipeline_finds_what_learns() -> None:
-    steps = make_pipeline(FunctionTransformer(lambda pictures: pictures[:, ::2, ::2]), classifier())
+    steps = make_pipeline(
+        FunctionTransformer(lambda pictures: pictures[:, ::2, ::2]), classifier(epochs=6)
+    )
     grid = {"efficientnetclassifier__lr": [1e-6, 0.02]}
     search = GridSearchCV(steps, grid, cv=2).fit(PICTURES, LABELS)
     assert search.best_params_ == {"efficientnetclassifier__lr": 0.02}
@@ -227,6 +235,17 @@ def test_cross_validation_and_calibration_take_files(tmp_path: Path) -> None:
     assert after < before
 
 
+def test_one_of_several_jobs_starts_no_processes_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with get_reusable_executor(max_workers=1) as jobs:  # what n_jobs works with
+        asked = jobs.submit(lambda: __import__("multiprocessing").get_start_method(allow_none=True))
+        method = asked.result()
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: method)
+    fitted = classifier(epochs=1, settings={"workers": 1}).fit(PICTURES, LABELS)
+    assert fitted.model_.training["recipe"]["workers"] == 0
+
+
 def test_calibration_fits_anew_on_each_fold() -> None:
     calibrated = CalibratedClassifierCV(classifier(), cv=2).fit(PICTURES, INDICES == 1)
     assert calibrated.predict_proba(PICTURES).sum(1) == pytest.approx(1)
@@ -253,6 +272,7 @@ def test_a_signal_ends_a_whole_search(
         ({"y": LABELS[:-1]}, "inconsistent numbers of samples"),
         ({"y": np.zeros(48)}, "only one class"),
         ({"y": None}, "requires y"),
+        ({"y": ["a", None] * 24}, "cannot be classes together"),
         ({"X": PICTURES[None]}, "shape"),
         ({"X": PICTURES.reshape(48, -1)[:, :-1]}, "no square"),
         ({"X": [["a.png", "b.png"]] * 48}, "one column"),
@@ -262,6 +282,7 @@ def test_a_signal_ends_a_whole_search(
         ({"value_range": (1, 0)}, "black < white"),
         ({"lr": -1.0}, "lr must be in"),
         ({"settings": {"lrr": 1}}, "Did you mean 'lr'"),
+        ({"settings": ["lr"]}, "settings must be a mapping"),
         ({"settings": {"mixup": 0.2}, "sample_weight": np.ones(48)}, "mixup must be off"),
         ({"variant": "b99"}, "b99"),
     ],
@@ -309,7 +330,8 @@ def test_what_is_held_out_is_what_open_data_holds_out(share: float) -> None:
     split = ArraySplit(pictures, np.zeros_like(labels))
     data = parted(split, labels, ("0", "1", "2"), np.arange(1.0, 40.0), share, seed=5)
     assert isinstance(data, WeightedData)
-    assert np.array_equal(data.weights, levels(expected.train) + 1)
+    known = levels(expected.train) + 1.0
+    assert np.allclose(data.weights, known / known.max())
     for name in ("train", "val"):
         ours, theirs = getattr(data, name), getattr(expected, name)
         assert (ours is None) == (theirs is None)

@@ -155,6 +155,23 @@ def test_a_stage_that_is_not_there_is_told(stage: Any) -> None:
         features(stage=stage).fit(PICTURES)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resolution": 0},
+        {"resolution": "a"},
+        {"batch_size": 0},
+        {"workers": -1},
+        {"cache_bytes": "1 GB"},
+        {"cache_bytes": -1},
+        {"random_state": None},
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be a number from"):
+        features(**wrong).fit(PICTURES)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png"):
         features().fit_transform([tmp_path / "gone.png"])

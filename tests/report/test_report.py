@@ -254,16 +254,17 @@ def test_mistakes_are_explained(run: Path, reported: Reported) -> None:
     pytest.importorskip("captum")
     page = reported(run)
     assert "Grad-CAM" in page.words("mistakes")
-    shown = page.html.count("bright where it speaks for the answer")
+    shown = page.html.count("red where it speaks for the answer")
     assert shown == page.html.count('<p class="file">') > 0
 
 
 def test_a_model_of_labels(tmp_path: Path, reported: Reported) -> None:
-    rng = np.random.default_rng(0)
-    columns = {name: rng.integers(0, 2, 40) for name in ("bright", "round")}
+    columns = {"bright": (np.arange(40) > 5).astype(int), "round": (np.arange(40) == 8).astype(int)}
     page = reported(valued_run(tmp_path / "labels", columns))
     assert "Confusion" not in page.headings
     assert {"Each label", "Calibration", "Worst mistakes", "Balance"} <= set(page.headings)
+    assert "16.0 times as many. What is rare" in page.words("balance")
+    assert "--sampling" not in page.words("balance")  # which fit refuses for labels
     assert "mean average precision" in page.words("top")
     assert "on 10 test pictures" in page.words("top")
     assert f"bright {columns['bright'][0::4].sum() + columns['bright'][1::4].sum()}" in page.words(

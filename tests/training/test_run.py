@@ -127,9 +127,9 @@ def test_a_disk_without_locks_is_no_other_training(
     def refuse(descriptor: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("effnet.training.run.take_lock", refuse)
+    monkeypatch.setattr("effnet.files.take_lock", refuse)
     folder = RunFolder(tmp_path / "run")
-    with pytest.raises(ResourceError, match=r"lock: No locks available\."), folder.held():
+    with pytest.raises(ResourceError, match=r"Cannot lock .*run: No locks"), folder.held():
         raise AssertionError
 
 

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from effnet.budget.points import PAPER, Shares, bases, first_points
 from effnet.budget.study import (
     PICTURES,
+    PURPOSE,
     SAMPLERS,
     AfterEpoch,
     Outcome,
@@ -22,7 +23,6 @@ from effnet.budget.study import (
     explore,
     open_study,
     outcomes,
-    quiet,
 )
 from effnet.data.sources import DataSet, open_data
 from effnet.errors import EffnetError, Interrupted, Preempted, UsageError, closest
@@ -30,6 +30,7 @@ from effnet.measure.counts import count
 from effnet.nets.network import fresh
 from effnet.nets.scaling import scale, variant_spec
 from effnet.nets.spec import Spec
+from effnet.studies import quiet
 from effnet.training.job import declare
 from effnet.training.progress import ConsoleReporter
 from effnet.training.recipe import OF_THE_MACHINE, Recipe
@@ -220,7 +221,7 @@ def search(
         spared=PAPER,
     )
     trainer = _Trainer(dataset, variant, job.train_resolution, chosen, Path(out), tell)
-    with quiet():
+    with quiet(PURPOSE):
         study = open_study(trainer.folder, storage, subject, epochs)
         try:
             explore(study, plan, trainer.folder, trainer.attempt, tell)

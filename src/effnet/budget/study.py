@@ -7,7 +7,6 @@ twice (its documentation says so), and the paper's point lies beside any grid.
 
 import sqlite3
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnet.budget.points import Shares
-from effnet.errors import DivergedError, EffnetError, ResourceError, UsageError, out_of_memory
+from effnet.errors import DivergedError, ResourceError, UsageError, out_of_memory
 from effnet.extras import require
 from effnet.files import wait_for_lock
+from effnet.studies import storage_needed
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -118,24 +118,6 @@ class _NoResult(Exception):
     """The trial has none, and the search goes on."""
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Have Optuna tell of errors only for a while, and not of what it calls experimental.
-
-    Raises:
-        ResourceError: Optuna is not installed.
-    """
-    optuna = require("optuna", PURPOSE)
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
 def open_study(
     folder: Path, storage: str | None, subject: Mapping[str, Any], epochs: int
 ) -> "Study":
@@ -179,41 +161,11 @@ def open_study(
     return study
 
 
-@contextmanager
-def _storage_needed() -> Iterator[None]:
-    """Say what became of a search whose storage failed.
-
-    Raises:
-        ResourceError: it did.
-    """
-    optuna = require("optuna", PURPOSE)
-    from sqlalchemy.exc import SQLAlchemyError
-
-    kinds = (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error)
-    try:
-        yield
-    except EffnetError:
-        raise
-    except Exception as error:
-        failure = _first(kinds, error)
-        if failure is None:
-            raise
-        told = str(failure.__cause__ or failure).partition("\n")[0]
-        raise ResourceError(
-            f"The study's storage failed: {told}; what is done is kept. The same command goes on."
-        ) from error
+def _broken(words: str) -> str:
+    return f"The study's storage failed: {words}; what is done is kept. The same command goes on."
 
 
-def _first(
-    kinds: tuple[type[BaseException], ...], error: BaseException | None
-) -> BaseException | None:
-    """Return an error or the nearest before it of such a kind: Optuna stumbles over them."""
-    while error is not None and not isinstance(error, kinds):
-        error = error.__context__
-    return error
-
-
-@_storage_needed()
+@storage_needed(PURPOSE, _broken)
 def explore(
     study: "Study", plan: Plan, folder: Path, attempt: Attempt, tell: Callable[[str], None]
 ) -> None:
@@ -253,7 +205,7 @@ def explore(
         time.sleep(PAUSE)
 
 
-@_storage_needed()
+@storage_needed(PURPOSE, _broken)
 def outcomes(study: "Study") -> list[Outcome]:
     """Return what came of the points that are done, in the order of their trials.
 

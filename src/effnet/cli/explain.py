@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Explained = Iterable[tuple[Explanation, ...] | UnreadablePicture]
 
 PNG = ".png"
+DRAWINGS = (".pdf", ".svg")
+"""Endings, but for those of pictures, that surely mean a file and no folder."""
 COLUMNS = ("file", "label", "value", "method", "place", "drawn in")
 PIXELS = "pixels"
 """Where a method looks that looks at no stage."""
@@ -152,7 +154,7 @@ def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
                 "--out a folder."
             )
         targets = [out] * len(paths)
-    elif out.suffix.lower() in EXTENSIONS and not out.is_dir():
+    elif out.suffix.lower() in (*EXTENSIONS, *DRAWINGS) and not out.is_dir():
         raise UsageError(f"--out {out}: pictures are written as PNG; give a folder or FILE{PNG}.")
     else:
         targets = _own_files(paths, out)

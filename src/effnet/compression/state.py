@@ -15,8 +15,8 @@ import torch
 from effnet.compression.candidates import Candidate
 from effnet.compression.judge import Judgement
 from effnet.compression.records import Record
-from effnet.errors import ResourceError, UsageError
-from effnet.files import atomic_path, files_in, take_lock, write_text
+from effnet.errors import ResourceError
+from effnet.files import atomic_path, files_in, lock_folder, write_text
 
 LOCK = "lock"
 FINISHED = ("outputs.npz", "records", "runs")
@@ -63,18 +63,7 @@ class State:
             raise ResourceError(f"Cannot make {self.folder}: {error.strerror}.") from error
         with file as lock:
             lock.seek(0)  # Windows locks from there on
-            try:
-                take_lock(lock.fileno())
-            except (BlockingIOError, PermissionError) as error:
-                raise UsageError(
-                    f"Another process is compressing into {self.folder}. Wait for it, or give "
-                    "another folder with --out."
-                ) from error
-            except OSError as error:
-                raise ResourceError(
-                    f"Cannot lock {lock.name}: {error.strerror}. Give a folder on another disk "
-                    "with --work."
-                ) from error
+            lock_folder(lock.fileno(), self.folder, doing="compressing", option="--work")
             if new:
                 lock.write(MADE)
             lock.seek(0)  # which writes it, too

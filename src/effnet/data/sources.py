@@ -19,6 +19,7 @@ from effnet.data.folders import (
     split_folders,
     to_split,
 )
+from effnet.data.held import held_places
 from effnet.data.library import NAMES, open_library
 from effnet.data.shards import ShardData, open_shards, shard_files
 from effnet.data.splits import ArraySplit, Labels, Split
@@ -358,22 +359,10 @@ def _paired(pictures: ArrayLike, indices: Any) -> ArraySplit:
 
 
 def _held_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Part a split in two with the same share of each class, but at least one picture of each.
-
-    A class of a single picture stays in training, and a share of 0 holds nothing out. Pictures with
-    values (N, K) are drawn as if of one class.
-    """
-    generator = np.random.default_rng(seed)
-    held: list[int] = []
-    if not share:
-        return split, split.subset(held)
-    labels = split.labels if split.labels.ndim == 1 else np.zeros(len(split))
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        count = min(len(places) - 1, max(1, round(share * len(places))))
-        held += generator.permutation(places)[:count].tolist()
+    """Part a split in what is kept for training and what `held_places` says."""
+    held = held_places(split.labels, share, seed)
     kept = np.setdiff1d(np.arange(len(split)), held).tolist()
-    return split.subset(kept), split.subset(sorted(held))
+    return split.subset(kept) if len(held) else split, split.subset(held.tolist())
 
 
 def _require_known(

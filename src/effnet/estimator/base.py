@@ -1,5 +1,6 @@
 """What both estimators have in common: pictures come in, and inside is a model."""
 
+import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,8 @@ from effnet.model import Model
 from effnet.tasks.inference import collect_outputs
 
 FILE = "model.safetensors"
+LOKY = "loky"
+"""How joblib starts processes."""
 
 
 class PictureEstimator(PictureInput, BaseEstimator):  # type: ignore[misc]
@@ -48,6 +51,14 @@ class PictureEstimator(PictureInput, BaseEstimator):  # type: ignore[misc]
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         held = {"model_": model_of(state["model_"])} if "model_" in state else {}
         super().__setstate__({**state, **held})
+
+
+def is_job() -> bool:
+    """Return whether this is one of the processes that joblib starts for `n_jobs`.
+
+    In those no process that loads pictures can be started.
+    """
+    return multiprocessing.get_start_method(allow_none=True) == LOKY
 
 
 def model_bytes(model: Model) -> bytes:
@@ -87,7 +98,12 @@ def outputs_of(
     net.to(memory_format=memory_format(True))
     with on_device(net, device):
         found = collect_outputs(
-            net, pictures, preprocessing, batch=batch, workers=workers, precision=precision
+            net,
+            pictures,
+            preprocessing,
+            batch=batch,
+            workers=0 if is_job() else workers,
+            precision=precision,
         )
     if found.unreadable:
         (name, reason), more = found.unreadable[0], len(found.unreadable) - 1

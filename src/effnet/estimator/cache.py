@@ -3,6 +3,7 @@
 import sqlite3
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,19 +19,24 @@ Vector = NDArray[np.float32]
 Result = TypeVar("Result")
 
 FILE = "features.sqlite"
+CHECK = 4
+"""Bytes of a checksum."""
 PATIENCE = 60.0
 """Seconds to wait for another process that reads or writes."""
 
-TABLE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, value BLOB, used REAL)"
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, value BLOB, used REAL, bytes INT)",
+    "CREATE INDEX IF NOT EXISTS by_use ON vectors (used, bytes)",  # else tidying reads all vectors
+)
 FIND = "SELECT value FROM vectors WHERE key = ?"
 USE = "UPDATE vectors SET used = ? WHERE key = ?"
-KEEP = "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)"
+KEEP = "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)"
 TIDY = """
-    DELETE FROM vectors WHERE key IN (
-        SELECT key FROM (
-            SELECT key, SUM(LENGTH(value)) OVER (ORDER BY used DESC, rowid DESC) AS bytes
+    DELETE FROM vectors WHERE rowid IN (
+        SELECT rowid FROM (
+            SELECT rowid, SUM(bytes) OVER (ORDER BY used DESC ROWS UNBOUNDED PRECEDING) AS total
             FROM vectors
-        ) WHERE bytes > ?
+        ) WHERE total > ?
     )
 """
 """Drops those that were not used for longest, until the rest is small enough."""
@@ -61,7 +67,7 @@ class VectorCache:
 
         def found(table: sqlite3.Connection) -> dict[bytes, Vector]:
             rows = {key: table.execute(FIND, (key,)).fetchone() for key in keys}
-            there = {key: np.frombuffer(row[0], np.float32) for key, row in rows.items() if row}
+            there = {key: unpacked(row[0]) for key, row in rows.items() if row}
             table.executemany(USE, [(time.time(), key) for key in there])
             return there
 
@@ -72,7 +78,8 @@ class VectorCache:
 
         def kept(table: sqlite3.Connection) -> None:
             now = time.time()
-            table.executemany(KEEP, [(key, one.tobytes(), now) for key, one in vectors.items()])
+            rows = [(key, packed(one), now, one.nbytes) for key, one in vectors.items()]
+            table.executemany(KEEP, rows)
             table.execute(TIDY, (self.most_bytes,))
 
         self._tried(kept, None)
@@ -104,8 +111,23 @@ class VectorCache:
         table = sqlite3.connect(self.file, timeout=PATIENCE, isolation_level=None)
         try:
             table.execute("BEGIN IMMEDIATE")
-            table.execute(TABLE)
+            for statement in TABLES:
+                table.execute(statement)
             yield table
             table.execute("COMMIT")
         finally:
             table.close()  # what was not committed is undone
+
+
+def packed(vector: Vector) -> bytes:
+    """Return a vector's bytes after their checksum, which SQLite does not keep."""
+    content = vector.tobytes()
+    return zlib.crc32(content).to_bytes(CHECK) + content
+
+
+def unpacked(value: bytes) -> Vector:
+    """Return the vector of `packed`. Raises ValueError if a byte has changed."""
+    content = value[CHECK:]
+    if zlib.crc32(content).to_bytes(CHECK) != value[:CHECK]:
+        raise ValueError("damaged")
+    return np.frombuffer(content, np.float32)

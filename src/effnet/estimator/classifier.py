@@ -23,7 +23,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from effnet.data.sources import DataSet
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.errors import Interrupted, ModelFileError, Preempted, ResourceError, UsageError
-from effnet.estimator.base import PictureEstimator, outputs_of
+from effnet.estimator.base import PictureEstimator, is_job, outputs_of
 from effnet.estimator.dataset import parted
 from effnet.estimator.pictures import Range, checked_range
 from effnet.model import Model
@@ -202,6 +202,8 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         seed = self.random_state
         if seed is None or isinstance(seed, np.random.RandomState):
             seed = check_random_state(seed).randint(2**31)
+        if not isinstance(self.settings, Mapping | None):
+            raise UsageError(f"settings must be a mapping of names to values, not {self.settings}.")
         own = {
             "epochs": self.epochs,
             "batch": self.batch_size,
@@ -215,6 +217,8 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         }
         given = {name: value for name, value in own.items() if value is not None}
         changes = {**given, **(self.settings or {})}
+        if is_job():
+            changes["workers"] = 0
         return recipe.with_(**{name: _plain(value) for name, value in changes.items()})
 
     def _note(self) -> dict[str, Any]:
@@ -249,7 +253,11 @@ def _checked_labels(y: Any, pictures: int) -> NDArray[Any]:
         raise UsageError("fit requires y to be passed, but the target y is None.")
     labels = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")
-    check_classification_targets(labels)
+    try:
+        check_classification_targets(labels)
+        np.unique(labels)
+    except TypeError as error:
+        raise UsageError(f"y has labels that cannot be classes together: {error}.") from error
     check_consistent_length(range(pictures), labels)
     return labels
 

@@ -42,4 +42,5 @@ def parted(
     }
     if weights is None:
         return DataSet(**parts)
-    return WeightedData(**parts, weights=weights[kept].astype(np.float32))
+    proportions = weights[kept] / weights[kept].max()  # whatever their size, float32 has them
+    return WeightedData(**parts, weights=proportions.astype(np.float32))

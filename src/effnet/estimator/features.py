@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,15 @@ from effnet.training.job import TINY
 POOLED = "pooled"
 CHUNK = 512
 """Pictures whose vectors are kept together, so that little is lost by stopping."""
+
+LIMITS: dict[str, tuple[Any, int]] = {
+    "resolution": (Integral | None, 1),
+    "batch_size": (Integral, 1),
+    "workers": (Integral, 0),
+    "cache_bytes": (Real, 0),
+    "random_state": (Integral, 0),
+}
+"""What the numbers among the parameters can be, and from where on."""
 
 
 class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PictureEstimator):  # type: ignore[misc]
@@ -104,10 +114,11 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
             y: is not looked at.
         """
         del y
+        self._require_numbers()
         self._pictures(X, reset=True)
         model = Model(self.variant, weights=self.weights, seed=self.random_state)
         if self.resolution is not None:
-            model.preprocessing = _at(model.preprocessing, self.resolution)
+            model.preprocessing = _at(model.preprocessing, int(self.resolution))
         layers_to(model.net, self.stage)  # a stage that is not there is told here
         self.model_ = model
         return self
@@ -138,6 +149,12 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
     @property
     def _n_features_out(self) -> int:
         return layers_to(self.model_.net, self.stage)[1]
+
+    def _require_numbers(self) -> None:
+        for name, (kind, low) in LIMITS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or (value is not None and value < low):
+                raise UsageError(f"{name} must be a number from {low} on; it is {value!r}.")
 
     def _computed(self, pictures: ArraySplit | FileSplit) -> Vector:
         layers, _ = layers_to(self.model_.net, self.stage)

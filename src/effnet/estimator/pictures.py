@@ -175,8 +175,8 @@ def require_files(paths: Sequence[Path]) -> None:
     if missing:
         others = f", nor are {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DataError(
-            f"{missing[0]} is no file{others}. Paths that do not begin at a root are taken from "
-            f"the working folder, {Path.cwd()}."
+            f"{missing[0]} is no file{others}. Relative paths start from the working folder, "
+            f"{Path.cwd()}."
         )
 
 

@@ -17,11 +17,11 @@ from effnet.files import write_picture
 
 Floats = NDArray[np.float32]
 
-COLOURS = {False: "inferno", True: "RdBu_r"}
-"""By whether a method tells of what speaks against the answer, too."""
+COLOURS = {False: "autumn_r", True: "bwr"}
+"""By whether a method tells of what speaks against the answer, too; seen on dark and on light."""
 LEGENDS = {
-    False: "bright: speaks for the answer",
-    True: "red: speaks for the answer; blue: against it",
+    False: "the redder, the more it speaks for the answer named above",
+    True: "red: speaks for the answer named above; blue: against it",
 }
 OPACITY = 0.85
 """Of the strongest place."""
@@ -80,7 +80,7 @@ def grid(rows: Sequence[Sequence[Explanation]]) -> Figure:
     columns = 1 + max(map(len, rows))
     heights = [_height(row[0]) for row in rows]
     figure = Figure(
-        figsize=(COLUMN * columns, COLUMN * sum(heights) + 0.55 * len(rows) + 0.3),
+        figsize=(COLUMN * columns, COLUMN * sum(heights) + 0.45 * len(rows) + 0.3),
         layout="constrained",
     )
     every = figure.subplots(
@@ -93,8 +93,8 @@ def grid(rows: Sequence[Sequence[Explanation]]) -> Figure:
         _show(axes[0], _coloured(small[0].pixels), _short(Path(row[0].file).name))
         for one, found in zip(axes[1:], small, strict=False):
             _show(one, np.asarray(found.picture()), _title(found))
-    signed = dict.fromkeys(found.method.signed for row in rows for found in row)
-    figure.supxlabel(". ".join(LEGENDS[one] for one in signed), fontsize=8)
+    signed = any(found.method.signed for row in rows for found in row)
+    figure.supxlabel(LEGENDS[signed], fontsize=8)
     return figure
 
 

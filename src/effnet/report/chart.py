@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 360, 230
 """Of the sheet, in its own units. A letter is some 11 high, to be read on a phone, too."""
-LEFT, RIGHT, TOP, BOTTOM = 50, 348, 12, 190
+LEFT, RIGHT, TOP, BOTTOM = 58, 348, 12, 190
 """Where the axes are on the sheet."""
 TICKS = 5
 STEPS = (1, 2, 2.5, 5, 10)
@@ -182,7 +182,7 @@ def line_chart(
         return None
     whole = all(point[0].is_integer() for point in every)
     across = Axis.across(*_range(point[0] for point in every), x, whole=whole)
-    upright = Axis.upright(*_rounded(*_range(point[1] for point in every)))
+    upright = Axis.upright(*rounded(*_range(point[1] for point in every)))
     return Chart(
         title,
         across,
@@ -220,7 +220,7 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
     return min(every), max(every)
 
 
-def _rounded(low: float, high: float) -> tuple[float, float]:
+def rounded(low: float, high: float) -> tuple[float, float]:
     """Return the nearest round numbers that hold all that lies between two numbers."""
     values = _round_numbers(*_apart(low, high))
     return min(low, values[0]), max(high, values[-1])

@@ -15,11 +15,13 @@ from effnet.evaluation.intervals import (
     macro_figures,
     share_interval,
 )
-from effnet.evaluation.metrics import TOP, Evaluation
+from effnet.evaluation.metrics import TOP
 from effnet.report.answers import Answered
 from effnet.report.subject import Judged
 from effnet.tasks.task import Task
 
+SHARES = {"classify": ("accuracy", "top5"), "multilabel": ("exact",), "regress": ()}
+"""The figures of each task that are shares of pictures."""
 FEWER = 200
 """Resamples of figures that take longer."""
 
@@ -109,8 +111,7 @@ def intervals_of(figures: Figures, answered: Answered, task: Task) -> dict[str, 
     calibration error has none: drawing with replacement makes it larger than it is.
     """
     intervals = bootstrap(resampled(answered, task), len(answered), resamples=_resamples(answered))
-    shares = ("accuracy", "top5") if isinstance(figures, Evaluation) else ()
-    for name in shares:
+    for name in SHARES[answered.task]:
         right = round(getattr(figures, name) * figures.count)
         intervals[name] = share_interval(right, figures.count)
     return intervals

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnet.errors import ResourceError, UsageError
-from effnet.files import take_lock, write_text
+from effnet.files import lock_folder, write_text
 from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
 from effnet.nets.variants import VARIANTS
@@ -76,18 +76,7 @@ class RunFolder:
         except OSError as error:
             raise ResourceError(f"Cannot make {self.path}: {error.strerror}.") from error
         with file as lock:
-            try:
-                take_lock(lock.fileno())
-            except (BlockingIOError, PermissionError) as error:
-                raise UsageError(
-                    f"Another process is training into {self.path}. Wait for it, or give another "
-                    "folder with --out."
-                ) from error
-            except OSError as error:
-                raise ResourceError(
-                    f"Cannot lock {self.lock}: {error.strerror}. Give a folder on another disk "
-                    "with --out."
-                ) from error
+            lock_folder(lock.fileno(), self.path, doing="training")
             yield
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from effnet.errors import ResourceError, UsageError
-from effnet.files import require_writable, take_lock
+from effnet.files import lock_folder, require_writable
 from effnet.training.run import RunFolder
 
 
@@ -51,13 +51,7 @@ class TuneFolder:
         except OSError as error:
             raise ResourceError(f"Cannot write {self.path}: {error.strerror}.") from error
         with file as lock:
-            try:
-                take_lock(lock.fileno())
-            except OSError as error:
-                raise UsageError(
-                    f"Another process is tuning into {self.path}. Wait for it, or give another "
-                    "folder with --out."
-                ) from error
+            lock_folder(lock.fileno(), self.path, doing="tuning")
             yield
 
     def _require_own(self) -> None:

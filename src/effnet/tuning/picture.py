@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,7 +26,8 @@ EDGE = 0.05
 """Room beside a range, as a share of it."""
 WIDE = 9.0
 """Numbers whose largest is so many times the smallest are drawn on a logarithmic axis."""
-MOST_TICKS = 12
+LONGEST, LINE = 16, 30
+"""Characters of a value's name, and of all that stand side by side under a part."""
 FOOT = 0.03
 """Where trials without a score stand, as a share of the height."""
 
@@ -76,7 +78,7 @@ def tuning_picture(
         if number % columns == 0:
             part.set_ylabel(figure)
     drawn.suptitle(f"{data}: mean and deviation over the folds", parse_math=False)
-    drawn.legend(handles=_explained(trials, colouring), loc="outside right upper", fontsize="small")
+    drawn.legend(handles=_explained(trials, colouring), loc="outside right center", fontsize="small")
     return write_picture(path, drawn)
 
 
@@ -103,7 +105,7 @@ class _Colouring:
         """What each colour means."""
         if self.axis is None:
             return {"all folds": COLOURS[0]}
-        names = (f"{self.axis.name} {shown(value)}" for value in self.axis.values)
+        names = (f"{self.axis.name} {_short(value)}" for value in self.axis.values)
         return dict(zip(names, COLOURS, strict=False))
 
 
@@ -116,21 +118,23 @@ def _draw(part: Axes, trials: Sequence[Trial], axis: Axis | None, colouring: _Co
         colour = colouring.colour(trial)
         part.errorbar(
             x,
-            [trial.mean],
-            yerr=[trial.deviation],
+            np.array([trial.mean], np.float64),
+            yerr=np.array([trial.deviation], np.float64),
             fmt="o",
             capsize=3,
             color=colour,
             markerfacecolor="white" if trial.state == STOPPED else colour,
         )
     if _has_best(trials):
-        part.plot(at[0], [trials[0].mean], **LOOKS["best"])
+        part.plot(at[0], np.array([trials[0].mean], np.float64), **LOOKS["best"])
     part.grid(axis="y", color="0.9")
     part.set_axisbelow(True)
 
 
 def _explained(trials: Sequence[Trial], colouring: _Colouring) -> list[Line2D]:
-    looks = {name: {"marker": "o", "color": hue} for name, hue in colouring.named.items()}
+    looks: dict[str, dict[str, Any]] = {
+        name: {"marker": "o", "color": hue} for name, hue in colouring.named.items()
+    }
     there = {trial.state for trial in trials} | ({"best"} if _has_best(trials) else set())
     looks |= {name: look for name, look in LOOKS.items() if name in there}
     return [Line2D([], [], linestyle="", label=name, **look) for name, look in looks.items()]
@@ -152,14 +156,17 @@ def _ruler(part: Axes, axis: Axis | None, trials: Sequence[Trial]) -> list[float
         part.set_xscale("log" if log else "linear")
         part.set_xlim(_limits(axis, log=log))
         return [float(value) for value in values]
-    part.set_xticks(
-        range(len(axis.values)),
-        [shown(value) for value in axis.values],
-        parse_math=False,
-        rotation=0 if len(axis.values) < MOST_TICKS else 90,
-    )
+    names = [_short(value) for value in axis.values]
+    rotation = 0 if len(" ".join(names)) <= LINE else 90
+    part.set_xticks(range(len(names)), names, parse_math=False, rotation=rotation)
     part.set_xlim(-0.5, len(axis.values) - 0.5)
     return _beside([axis.values.index(value) for value in values])
+
+
+def _short(value: Any) -> str:
+    """Write a value; of a long one, such as a path, its end tells it from others."""
+    name = shown(value)
+    return name if len(name) <= LONGEST else f"...{name[3 - LONGEST :]}"
 
 
 def _limits(axis: Range, *, log: bool) -> tuple[float, float]:

@@ -88,8 +88,9 @@ def require_networks(axes: Iterable[Axis], variant: str | Spec | None, weights: 
     tried = {axis.name: axis.examples for axis in axes}
     for name in (variant, *tried.get("variant", ())):
         spec_for(read_variant(name), None, None)
-    if weights is not None and "variant" not in tried:
-        open_weights(weights, variant if isinstance(variant, str) else None)
+    if "variant" not in tried:
+        for place in filter(None, (weights, *tried.get("weights", ()))):
+            open_weights(place, variant if isinstance(variant, str) else None)
 
 
 def all_to_learn_from(data: DataSet) -> DataSet:

@@ -2,15 +2,14 @@
 
 import json
 import sqlite3
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnet.errors import EffnetError, ResourceError, UsageError
+from effnet.errors import UsageError
 from effnet.extras import require
+from effnet.studies import storage_needed
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -33,49 +32,12 @@ JUDGED_FROM, KEPT = 1, 2
 times more folds."""
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Have Optuna tell of errors only for a while.
-
-    Raises:
-        ResourceError: Optuna is not installed.
-    """
-    optuna = require("optuna", PURPOSE)
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="optuna")
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-@contextmanager
-def storage_needed(path: Path) -> Iterator[None]:
-    """Say what became of a search whose storage failed.
-
-    Raises:
-        ResourceError: it did.
-    """
-    optuna = require("optuna", PURPOSE)
-    from sqlalchemy.exc import SQLAlchemyError
-
-    kinds = (optuna.exceptions.OptunaError, SQLAlchemyError, sqlite3.Error)
-    try:
-        yield
-    except EffnetError:
-        raise
-    except Exception as error:
-        failure = _first(kinds, error)
-        if failure is None:
-            raise
-        told = str(failure.__cause__ or failure).partition("\n")[0]
-        raise ResourceError(
-            f"Cannot use {path}: {told}. If it is damaged, move it away and start again; else the "
-            "same command goes on."
-        ) from error
+def broken(path: Path, words: str) -> str:
+    """Return what a person is told of a storage that failed."""
+    return (
+        f"Cannot use {path}: {words}. If it is damaged, move it away and start again; else the "
+        "same command goes on."
+    )
 
 
 def open_study(path: Path, question: Mapping[str, Any], *, halving: bool) -> "Study":
@@ -91,7 +53,7 @@ def open_study(path: Path, question: Mapping[str, Any], *, halving: bool) -> "St
         ResourceError: the file cannot be opened, or is damaged.
     """
     optuna = require("optuna", PURPOSE)
-    with storage_needed(path):
+    with storage_needed(PURPOSE, partial(broken, path)):
         study: Study = optuna.create_study(
             # The path is given to SQLite as it is: an address would need some signs escaped.
             storage=optuna.storages.RDBStorage(
@@ -119,15 +81,6 @@ def _pruner(halving: bool) -> "BasePruner":
         else pruners.NopPruner()
     )
     return found
-
-
-def _first(
-    kinds: tuple[type[BaseException], ...], error: BaseException | None
-) -> BaseException | None:
-    """Return an error or the nearest before it of such a kind: Optuna stumbles over them."""
-    while error is not None and not isinstance(error, kinds):
-        error = error.__context__
-    return error
 
 
 def _require_same(there: Mapping[str, Any], here: Mapping[str, Any], folder: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from effnet.errors import EffnetError, Interrupted, Preempted, ResourceError, Us
 from effnet.files import write_text
 from effnet.nets.spec import Spec
 from effnet.pretrained import read_variant
+from effnet.studies import quiet, storage_needed
 from effnet.tasks.task import build_task, measured_settings
 from effnet.training.recipe import Recipe
 from effnet.training.recipes import named
@@ -44,7 +46,7 @@ from effnet.tuning.question import (
     require_once,
 )
 from effnet.tuning.result import Tuning, in_order
-from effnet.tuning.storage import open_study, quiet, storage_needed
+from effnet.tuning.storage import PURPOSE, broken, open_study
 
 
 def tune(
@@ -136,11 +138,11 @@ def tune(
     )
     figure = _figure(dataset)
     tell = _tell if verbose else _say_nothing
-    with quiet(), folder.held():
+    with quiet(PURPOSE), folder.held():
         study = open_study(folder.study, question(attempt, plan), halving=plan.halving)
         write_folds(folder.folds, parted, dataset.train, dataset.source)
         tell(f"{len(dataset.train)} pictures in {len(parted)} folds ({parted.kind})")
-        with storage_needed(folder.study):
+        with storage_needed(PURPOSE, partial(broken, folder.study)):
             book = Book(study, plan)
             with _stopping(book, plan):
                 _work(book, attempt, jobs, Progress(tell, figure, plan))

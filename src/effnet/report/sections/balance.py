@@ -11,7 +11,7 @@ MOST_BARS = 30
 COUNTABLE = ("classify", "multilabel")
 """The tasks whose pictures can be counted by class or label."""
 REMEDIES = {"sampling": "all", "class_weights": "none", "logit_adjust": 0.0}
-"""Settings that make up for rare classes, and their values that do nothing."""
+"""Settings that make up for rare classes, and their values that do nothing; labels have none."""
 
 
 def section(subject: Subject) -> Section | None:
@@ -53,6 +53,7 @@ def section(subject: Subject) -> Section | None:
                 for name, nothing in REMEDIES.items()
                 if recipe.get(name, nothing) != nothing
             ],
+            "of_classes": model.task.exclusive,
             "gap": None if told is None else _gap(told),
         },
     )

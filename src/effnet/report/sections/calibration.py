@@ -116,9 +116,8 @@ def _chart(title: str, found: Reliability, kind: _Kind) -> Chart:
                 upright.at(each.share),
                 max(0.5, across.at(each.high) - across.at(each.low) - 2),
                 max(0.5, upright.at(0) - upright.at(each.share)),
-                f"{each.count} answers of mean probability {each.confidence:.1%}: "
-                f"{each.share:.1%} came true "
-                f"({each.interval[0]:.1%} to {each.interval[1]:.1%})",
+                f"mean probability {each.confidence:.1%}: {each.share:.1%} of {each.count:,} came "
+                f"true ({each.interval[0]:.1%} to {each.interval[1]:.1%})",
             )
             for each in found.bins
         ),

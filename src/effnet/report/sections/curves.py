@@ -10,7 +10,16 @@ HELD_OUT = "val_"
 """What the names of figures on the validation split begin with."""
 APART = ("epoch", "step")
 """Columns that are no figures."""
-NAMES = {"lr": "learning rate"}
+NAMES = {
+    "lr": "learning rate",
+    "f1": "F1 (macro)",
+    "mean_ap": "mean average precision",
+    "ap_f1": "mean of average precision and F1",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R2",
+}
+"""Those of columns that do not say it themselves."""
 
 
 def section(subject: Subject) -> Section:

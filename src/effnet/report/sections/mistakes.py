@@ -4,7 +4,10 @@ from effnet.report.shown import show, worst
 from effnet.report.subject import Section, Subject
 
 MOST_SHOWN = 12
-TITLES = {"regress": "Largest errors"}
+SURE = ("Worst mistakes", "those that were answered wrong with most conviction")
+FAR = ("Largest errors", "those whose answers are furthest from the truth")
+KINDS = {"classify": SURE, "multilabel": SURE, "regress": FAR}
+"""What is worst in each task: the section's title, and which pictures are shown."""
 
 
 def section(subject: Subject) -> Section | None:
@@ -13,10 +16,12 @@ def section(subject: Subject) -> Section | None:
         return None
     answered = subject.judged.answered
     shown, reason = show(answered, worst(answered, MOST_SHOWN), subject.run.model)
+    title, which = KINDS[answered.task]
     return Section(
         "mistakes",
-        TITLES.get(answered.task, "Worst mistakes"),
+        title,
         {
+            "which": which,
             "shown": shown,
             "reason": reason,
             "explained": any(one.explanation for one in shown),

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnet.evaluation.regression import RegressionEvaluation
-from effnet.report.chart import Axis, Chart, Mark, diagonal
+from effnet.report.chart import Axis, Chart, Mark, diagonal, rounded
 from effnet.report.subject import Section, Subject
 
 MOST_DOTS = 1000
@@ -39,7 +39,8 @@ def section(subject: Subject) -> Section | None:
 def scatter_chart(name: str, truth: NDArray[np.float32], told: NDArray[np.float32]) -> Chart:
     """Return the chart of a target: its true values (N,) and those that were told (N,)."""
     low, high = (float(pick(pick(truth), pick(told))) for pick in (min, max))
-    across, upright = Axis.across(low, high, "true"), Axis.upright(low, high, "estimated")
+    ends = rounded(low, high)
+    across, upright = Axis.across(*ends, "true"), Axis.upright(*ends, "estimated")
     return Chart(
         name,
         across,

@@ -234,7 +234,8 @@ def _output(card: Card, label: str | None) -> int | None:
         return None
     if len(card.classes) > 1:
         raise UsageError(
-            f"The model estimates {', '.join(card.classes)}: say which is to be explained, by --class or label."
+            f"The model estimates {', '.join(card.classes)}: say which is to be explained, by "
+            "--class or label."
         )
     return 0
 

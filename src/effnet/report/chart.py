@@ -228,7 +228,8 @@ def rounded(low: float, high: float) -> tuple[float, float]:
 
 def _round_numbers(low: float, high: float, *, whole: bool = False) -> list[float]:
     locator = MaxNLocator(TICKS, steps=STEPS, integer=whole)
-    return [float(value) for value in locator.tick_values(low, high)]
+    values = [round(float(value), 12) for value in locator.tick_values(low, high)]
+    return [value for value in values if value.is_integer()] if whole else values
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:

@@ -26,7 +26,7 @@ EDGE = 0.05
 """Room beside a range, as a share of it."""
 WIDE = 9.0
 """Numbers whose largest is so many times the smallest are drawn on a logarithmic axis."""
-LONGEST, LINE = 16, 30
+LONGEST, LINE = 16, 34
 """Characters of a value's name, and of all that stand side by side under a part."""
 FOOT = 0.03
 """Where trials without a score stand, as a share of the height."""
@@ -78,7 +78,9 @@ def tuning_picture(
         if number % columns == 0:
             part.set_ylabel(figure)
     drawn.suptitle(f"{data}: mean and deviation over the folds", parse_math=False)
-    drawn.legend(handles=_explained(trials, colouring), loc="outside right center", fontsize="small")
+    drawn.legend(
+        handles=_explained(trials, colouring), loc="outside right center", fontsize="small"
+    )
     return write_picture(path, drawn)
 
 

@@ -199,7 +199,6 @@ assert keras.backend.backend() == "tensorflow"
 file, pictures, folder = sys.argv[1:]
 pixels = np.load(pictures)
 network = keras.saving.load_model(file)
-network.jit_compile = False  # for five pictures, XLA's compiler takes longer than all else
 np.save(f"{folder}/keras.npy", network.predict(pixels, verbose=0))
 network.export(f"{folder}/saved", verbose=False)
 saved = tf.saved_model.load(f"{folder}/saved")

@@ -252,9 +252,11 @@ def test_what_torch_compiled(tmp_path: Path) -> None:
     assert_carries(found)
 
 
-def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    with pytest.raises(ResourceError, match=r"A C\+\+ compiler is needed"):
+def test_without_a_compiler(tmp_path: Path) -> None:
+    from torch._inductor import config
+
+    lacking = config.patch({"cpp.cxx": ("no-such-compiler",)})  # a monkeypatch would hide it after
+    with lacking, pytest.raises(ResourceError, match=r"A C\+\+ compiler is needed"):
         export(*Case("mbconv", 33).net_and_card(), tmp_path / "net.pt2", to="torch-export")
     assert list(tmp_path.iterdir()) == []
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from effnet.cli.output import AsJson, print_json
 from effnet.errors import UsageError
 
 
@@ -30,6 +31,7 @@ def command(
     batch: Annotated[int, typer.Option(help="Pictures at a time.", min=1)] = 64,
     workers: Annotated[int, typer.Option(help="Processes that load pictures.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Write a page on RUN that needs no network: data, curves, figures, mistakes, costs, recipe.
 
@@ -56,4 +58,4 @@ def command(
         path = report(runs[0], out, how=how)
     else:
         path = compare(runs[0], runs[1], str(out), how=how)
-    typer.echo(f"Report: {path}")
+    print_json({"report": str(path)}) if as_json else typer.echo(f"Report: {path}")

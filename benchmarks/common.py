@@ -16,6 +16,7 @@ from effnet.measure.records import Machine, versions
 __all__ = [
     "RESULTS",
     "Competitor",
+    "answers_a_second",
     "chosen",
     "in_turns",
     "machine",
@@ -27,6 +28,7 @@ __all__ = [
     "write",
 ]
 
+WARM_UP = 5
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -93,6 +95,17 @@ def summary(runs: Mapping[str, Sequence[float]], ours: str) -> list[dict[str, An
             row["ours_over_it"] = statistics.median(our / its for our, its in pairs)
         rows.append(row)
     return rows
+
+
+def answers_a_second(run: Callable[[], Any], batch: int, seconds: float) -> float:
+    """Return how many pictures a call that takes a batch gets through, after some to warm up."""
+    for _ in range(WARM_UP):
+        run()
+    runs, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds:
+        run()
+        runs += 1
+    return runs * batch / passed
 
 
 class Competitor:

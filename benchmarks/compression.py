@@ -53,8 +53,8 @@ def steps(options: Any) -> dict[str, Step]:
     """Return all steps by name, in their order."""
     data, work, threads = str(options.data), options.work, str(options.threads)
     models = {"b0": str(options.b0), "lite0": str(options.lite0)}
-    settings = {**LEARN, "epochs": options.epochs, "batch": options.batch}
-    settings["threads"] = options.training_threads
+    own = {"epochs": options.epochs, "batch": options.batch, "threads": options.training_threads}
+    settings = {**LEARN, **own}
     training = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     found = {}
     for name, model in models.items():

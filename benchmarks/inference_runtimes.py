@@ -7,7 +7,6 @@ So a ratio says what the network's own code and graph are worth to a runtime, an
     python benchmarks/inference_runtimes.py
 """
 
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -15,14 +14,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import chosen, in_turns, machine, parser, summary, table, versions, write
+from common import (
+    answers_a_second,
+    chosen,
+    in_turns,
+    machine,
+    parser,
+    summary,
+    table,
+    versions,
+    write,
+)
 
 OURS, THEIRS = "effnet", "timm"
 EAGER = "torch, contiguous"
 """The way that is not a runtime of its own: torch without channels last."""
 WAYS = (EAGER, "torch", "compiled", "onnxruntime", "openvino")
 QUICK = (EAGER, "torch", "onnxruntime", "openvino")
-WARM_UP = 5
 
 Run = Callable[[], Any]
 
@@ -53,24 +61,16 @@ def ready(way: str, net: Any, setting: Any, folder: Path) -> Run:
     return runtimes.named(way).load(runtimes.write(net, setting, folder), setting)
 
 
-def rate(run: Run, batch: int, seconds: float) -> float:
-    """Return pictures per second."""
-    for _ in range(WARM_UP):
-        run()
-    runs, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        run()
-        runs += 1
-    return runs * batch / passed
-
-
 def compared(way: str, setting: Any, rounds: int, seconds: float) -> dict[str, Any]:
     """Measure both networks in one way, in turns."""
     with TemporaryDirectory() as place:
         runs = {
             name: ready(way, net, setting, Path(place) / name) for name, net in networks().items()
         }
-        measures = {name: partial(rate, run, setting.batch, seconds) for name, run in runs.items()}
+        measures = {
+            name: partial(answers_a_second, run, setting.batch, seconds)
+            for name, run in runs.items()
+        }
         return {"way": way, "rows": summary(in_turns(measures, rounds), OURS)}
 
 

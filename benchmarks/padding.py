@@ -9,15 +9,23 @@ compiled; on a CPU in float32, in torch, ONNX Runtime and OpenVINO.
     python benchmarks/padding.py --device cuda --out benchmarks/results/padding_gpu
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import chosen, in_turns, machine, parser, summary, table, versions, write
+from common import (
+    answers_a_second,
+    chosen,
+    in_turns,
+    machine,
+    parser,
+    summary,
+    table,
+    versions,
+    write,
+)
 
 VARIANTS = ("b0", "b3")
 BASE = "same"
@@ -27,9 +35,6 @@ WAYS = {
 }
 """By device, the runtimes, each with its sizes of batch."""
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
-WARM_UP = 5
-
-Run = Callable[[], Any]
 
 
 def networks(variant: str) -> dict[str, Any]:
@@ -43,17 +48,6 @@ def networks(variant: str) -> dict[str, Any]:
     return {BASE: same, "turned": turned(same).eval(), "symmetric": symmetric}
 
 
-def rate(run: Run, batch: int, seconds: float) -> float:
-    """Return pictures per second."""
-    for _ in range(WARM_UP):
-        run()
-    runs, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        run()
-        runs += 1
-    return runs * batch / passed
-
-
 def compared(nets: dict[str, Any], setting: Any, options: Any) -> list[dict[str, Any]]:
     """Measure all paddings in turns."""
     from effnet.measure import runtimes
@@ -65,7 +59,7 @@ def compared(nets: dict[str, Any], setting: Any, options: Any) -> list[dict[str,
             folder.mkdir()
             file = runtimes.write(net, setting, folder)
             run = runtimes.named(setting.runtime).load(file, setting)
-            measures[name] = partial(rate, run, setting.batch, options.seconds)
+            measures[name] = partial(answers_a_second, run, setting.batch, options.seconds)
         rows = summary(in_turns(measures, options.rounds), BASE)
     for row in rows:
         row["times_base"] = 1 / row.pop("ours_over_it")

@@ -137,6 +137,19 @@ def test_inference_runtimes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_padding(tmp_path: Path) -> None:
+    names = ("--only", "torch", "openvino")
+    record = run("padding", "--quick", "--threads", "1", *names, out=tmp_path / "table")
+    assert [result["way"] for result in record["results"]] == ["torch", "openvino"]
+    for result in record["results"]:
+        rows = {row["name"]: row for row in result["rows"]}
+        assert list(rows) == ["same", "turned", "symmetric"]
+        for row in rows.values():
+            assert row["times_base"] == pytest.approx(row["median"] / rows["same"]["median"])
+    assert "openvino: turned |" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.slow
 def test_inference_cpu(tmp_path: Path) -> None:
     names = ("effnet torch", "effnet openvino int8", "timm")
     record = run("inference_cpu", "--quick", "--threads", "1", "--only", *names, out=tmp_path / "t")

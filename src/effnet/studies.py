@@ -51,7 +51,7 @@ def storage_needed(purpose: str, told: Callable[[str], str]) -> Iterator[None]:
     except EffnetError:
         raise
     except Exception as error:
-        failure = _first(kinds, error)
+        failure = _first(kinds, optuna.TrialPruned, error)
         if failure is None:
             raise
         words = str(failure.__cause__ or failure).partition("\n")[0]
@@ -59,9 +59,11 @@ def storage_needed(purpose: str, told: Callable[[str], str]) -> Iterator[None]:
 
 
 def _first(
-    kinds: tuple[type[BaseException], ...], error: BaseException | None
+    kinds: tuple[type[BaseException], ...],
+    but: type[BaseException],
+    error: BaseException | None,
 ) -> BaseException | None:
     """Return an error or the nearest before it of such a kind: Optuna stumbles over them."""
-    while error is not None and not isinstance(error, kinds):
+    while error is not None and (not isinstance(error, kinds) or isinstance(error, but)):
         error = error.__context__
     return error

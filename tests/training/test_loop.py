@@ -125,6 +125,19 @@ def test_model_is_written_though_nothing_is_ever_right(tmp_path: Path) -> None:
     assert Model.load(tmp_path / "run").classes == tiny.CLASSES
 
 
+def test_of_equally_wrong_epochs_the_first_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classification, "figures", lambda *_: {"loss": 1.0, "accuracy": 0.0})
+    model, _ = fit(tmp_path / "run", epochs=3)
+    assert model.figures["epoch"] == 1
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    model, history = fit(tmp_path / "run", epochs=4, val_share=0.0, lr=0.0, patience=1)
+    assert (len(history.rows), model.figures["epoch"]) == (4, 4)
+
+
 def test_patience_ends_a_run(tmp_path: Path) -> None:
     _, history = fit(tmp_path / "run", lr=0.0, epochs=9, patience=2)
     assert len(history.rows) == 3

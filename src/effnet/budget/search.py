@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 from effnet.budget.points import PAPER, Shares, bases, first_points
 from effnet.budget.study import (
     PICTURES,
@@ -26,6 +24,7 @@ from effnet.budget.study import (
 )
 from effnet.data.sources import DataSet, open_data
 from effnet.errors import EffnetError, Interrupted, Preempted, UsageError, closest
+from effnet.evaluation.intervals import share_interval
 from effnet.measure.counts import count
 from effnet.nets.network import fresh
 from effnet.nets.scaling import scale, variant_spec
@@ -43,8 +42,6 @@ TRIALS = 10
 
 OWN = ("epochs", "resolution", "seed")
 """Settings of a recipe that the search has arguments of its own for."""
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,8 +353,7 @@ class _Trainer:
 
 def confidence_interval(accuracy: float, pictures: int) -> tuple[float, float]:
     """Return the 95 percent interval of an accuracy on so many pictures (Wilson 1927)."""
-    found = binomtest(round(accuracy * pictures), pictures).proportion_ci(CONFIDENCE, "wilson")
-    return float(found.low), float(found.high)
+    return share_interval(round(accuracy * pictures), pictures)
 
 
 def _place(row: Row) -> tuple[int, int, float, int]:

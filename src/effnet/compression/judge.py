@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from effnet.card import Card
@@ -16,12 +15,11 @@ from effnet.data.transforms import evaluation_transform
 from effnet.deployment.engines import torch_run
 from effnet.deployment.predict import Run
 from effnet.errors import DataError
+from effnet.evaluation.intervals import CONFIDENCE, share_interval
 from effnet.tasks.task import Task, build_task
 
-CONFIDENCE = 0.95
 QUANTILE = 1.96
-"""Standard deviations of a normal distribution on both sides of its mean that hold so much of it.
-"""
+"""Standard deviations on both sides of a normal distribution's mean that hold 95 percent of it."""
 ROUNDING = 1e-9
 """By which a difference of two shares may be wrong."""
 RESAMPLES = 200
@@ -270,9 +268,7 @@ def paired(lost: float, won: float, count: int) -> tuple[float, float]:
 
 def _interval(task: Task, value: float, outputs: Tensor, labels: Tensor) -> tuple[float, float]:
     if task.exclusive:
-        right = round(value * len(labels))
-        found = binomtest(right, len(labels)).proportion_ci(CONFIDENCE, method="wilson")
-        return float(found.low), float(found.high)
+        return share_interval(round(value * len(labels)), len(labels))
     return _middle_of(
         [_value(task, outputs[rows], labels[rows]) for rows in _resampled(len(labels))]
     )

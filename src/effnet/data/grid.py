@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from effnet.data.checks import Report
 from effnet.data.decode import UnreadablePicture
-from effnet.data.splits import Split
+from effnet.data.splits import Split, spread
 from effnet.files import atomic_path
 
 MOST_CLASSES = 25
@@ -29,7 +29,7 @@ def picture_grid(report: Report, path: str | Path) -> Path:
     Raises:
         ResourceError: the file could not be written.
     """
-    chosen = _spread(len(report.classes), MOST_CLASSES)
+    chosen = spread(len(report.classes), MOST_CLASSES)
     rows = [_pictures(_places(report, label)) for label in chosen]
     step, columns = SIDE + GAP, max([1, *map(len, rows)])
     sheet = Image.new("RGB", (columns * step, max(1, len(rows)) * step), "white")
@@ -66,7 +66,7 @@ def _places(report: Report, label: int) -> list[Place]:
     for split in report.splits.values():
         places = report.members(split, label)
         if places:
-            return [(split, places[i]) for i in _spread(len(places), 2 * COLUMNS)]
+            return [(split, places[i]) for i in spread(len(places), 2 * COLUMNS)]
     return []
 
 
@@ -89,8 +89,3 @@ def _fitted(picture: Image.Image) -> Image.Image:
     tiny = max(picture.size) < SIDE  # its pixels are what there is to see
     method = Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS
     return ImageOps.pad(picture, (SIDE, SIDE), method, color="white")
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return at most so many places of a list, evenly spread over it."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist() if count else []

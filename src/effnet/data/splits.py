@@ -28,6 +28,15 @@ def class_counts(labels: Labels, classes: int) -> list[int]:
     return np.bincount(class_indices(labels), minlength=classes).tolist()
 
 
+def spread(count: int, most: int) -> list[int]:
+    """Return at most so many places of a list, evenly from its first to its last.
+
+    >>> spread(3, 5), spread(10, 4), spread(0, 4)
+    ([0, 1, 2], [0, 3, 6, 9], [])
+    """
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
 @runtime_checkable
 class Split(Protocol):
     """Pictures with labels, before any transform.

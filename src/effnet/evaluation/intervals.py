@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-from effnet.evaluation.metrics import CONFIDENCE
-
 Interval = tuple[float, float]
 Rows = NDArray[np.int64]
 """Places of pictures; one may be there several times."""
 
+CONFIDENCE = 0.95
 RESAMPLES = 500
 
 

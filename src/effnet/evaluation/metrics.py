@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 from sklearn import metrics
 
 from effnet.errors import DataError
+from effnet.evaluation.intervals import share_interval
 
-CONFIDENCE = 0.95
 BINS = 15
 TOP = 5
 
@@ -137,11 +136,10 @@ def evaluate_probabilities(
     )
     present = support > 0
     right = int((called == truth).sum())
-    interval = binomtest(right, len(truth)).proportion_ci(CONFIDENCE, method="wilson")
     return Evaluation(
         count=len(truth),
         accuracy=right / len(truth),
-        accuracy_interval=(float(interval.low), float(interval.high)),
+        accuracy_interval=share_interval(right, len(truth)),
         top5=_top(shares, truth),
         balanced_accuracy=float(recall[present].mean()),
         precision=float(precision[present].mean()),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from effnet.data.batches import Batch, evaluation_batches
 from effnet.data.preprocessing import Preprocessing
-from effnet.data.splits import Split
+from effnet.data.splits import Split, spread
 from effnet.data.transforms import evaluation_transform
 from effnet.nets.network import EfficientNet
 from effnet.tasks.inference import Outputs, run
@@ -71,7 +71,7 @@ class Gallery:
         rows = {place: row for row, place in enumerate(found.indices.tolist())}
 
         def draw() -> Pixels:
-            places = [place for place in _spread(len(split), SHOWN) if place in rows]
+            places = [place for place in spread(len(split), SHOWN) if place in rows]
             batch = next(self._batches(split, places, len(places)))
             answers = self._task.decode(found.outputs[[rows[place] for place in places]])
             captions = [
@@ -93,7 +93,7 @@ class Gallery:
         vectors: list[Tensor] = []
         rows: list[list[str]] = []
         pictures: list[Pixels] = []
-        places = _spread(len(split), POINTS)
+        places = spread(len(split), POINTS)
         for batch in self._batches(split, places, BATCH):
             pooled = run(Pooled(net), batch, self._preprocessing)
             with torch.inference_mode():
@@ -198,8 +198,3 @@ def sheet(pictures: Pixels, captions: list[tuple[str, str]]) -> Pixels:
 
 def _short(name: str) -> str:
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return at most so many places of a list, evenly spread over it."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()

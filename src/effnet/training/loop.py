@@ -159,7 +159,8 @@ class Training:
         watched = figures.get(f"val_{self.task.monitor}")
         better = watched is not None and watched > state.best
         if better or watched is None:  # training pictures cannot tell which epoch is better
-            state.best, state.best_epoch = watched or state.best, epoch
+            state.best = state.best if watched is None else watched
+            state.best_epoch = epoch
             self._write_model(epoch, figures)
         rate = learning_rate(self.job.recipe, state.step - 1, self.steps)
         state.history.append({"epoch": epoch, "step": state.step, "lr": rate, **figures})

@@ -10,7 +10,7 @@ from PIL import Image
 from effnet.data.decode import Header, read_header
 from effnet.data.layout_checks import per_class
 from effnet.data.shards import ShardSplit
-from effnet.data.splits import FileSplit, Split
+from effnet.data.splits import FileSplit, Split, spread
 from effnet.data.targets import counted
 from effnet.data.values import ranges
 from effnet.errors import DataError
@@ -53,7 +53,7 @@ def section(subject: Subject) -> Section | None:
 def sizes_told(split: Split) -> str:
     """Return the sizes of some pictures, spread evenly over a split."""
     sizes = Counter[tuple[int, int]]()
-    for index in _spread(len(split), LOOKED_AT):
+    for index in spread(len(split), LOOKED_AT):
         size = _size(split, index)
         if size is not None:
             sizes[size] += 1
@@ -120,13 +120,13 @@ COUNTED: dict[str, Callable[[Mapping[str, Split], Sequence[str]], dict[str, Any]
 def _samples(split: Split, classes: Sequence[str], task: str) -> list[tuple[str, list[Any]]]:
     """Return some pictures of each class or label, or of each part of a target's range."""
     each = max(1, min(MOST_OF_EACH, MOST_SAMPLED // len(classes)))
-    chosen = _spread(len(classes), MOST_SAMPLED)
+    chosen = spread(len(classes), MOST_SAMPLED)
     found = []
     for label in chosen:
         members = MEMBERS[task](split, label)
         shown = [
             thumbnail(picture)
-            for place in _spread(len(members), each)
+            for place in spread(len(members), each)
             if (picture := read_picture(split, int(members[place]))) is not None
         ]
         if shown:
@@ -140,12 +140,3 @@ MEMBERS: dict[str, Callable[[Split, int], Any]] = {
     "regress": lambda split, label: np.argsort(split.labels[:, label], kind="stable"),
 }
 """The places of a class's or label's pictures; of a target all, from its lowest to its highest."""
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return at most so many places, evenly from the first to the last.
-
-    >>> _spread(3, 5), _spread(10, 4)
-    ([0, 1, 2], [0, 3, 6, 9])
-    """
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()

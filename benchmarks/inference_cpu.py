@@ -28,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -122,7 +123,6 @@ class Predicting:
 
 def predicting(setting: Any, variant: str, folder: Path, model: str, *, precision: str) -> Run:
     """Return a run of what `Model.predict` runs on a CPU, of a trained model if there is one."""
-    import numpy as np
     import torch
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -135,10 +135,10 @@ def predicting(setting: Any, variant: str, folder: Path, model: str, *, precisio
         trained(model, setting.resolution) if model else untrained(variant, setting.resolution)
     )
     photographs = map(Image.fromarray, load_sample_images().images)
-    pair = stacked([levels_of(each, card.preprocessing) for each in photographs])
+    pair = [levels_of(each, card.preprocessing) for each in photographs]
     if not model:
-        settle_on(net, card.preprocessing.normalised(torch.from_numpy(pair)))
-    levels = np.resize(pair, setting.shape)
+        settle_on(net, card.preprocessing.normalised(torch.from_numpy(stacked(pair))))
+    levels = stacked(list(islice(cycle(pair), setting.batch)))  # as predicting lays them in memory
     run = Predicting(Fastest(net, card, precision=precision), levels)
     end = time.monotonic() + SETTLING
     while not run.fastest.settled and time.monotonic() < end:

@@ -84,6 +84,8 @@ def test_settings_with_their_result(finished: Path, events: EventAccumulator) ->
     assert found["lr"].number_value == pytest.approx(0.01)
     assert found["mixup"].number_value == pytest.approx(0.4)
     assert not {"threads", "workers", "teacher"} & set(found)
+    # TensorBoard reads files by name, and the start of one hides what it read of later steps.
+    assert len(list((finished / "tensorboard").glob("events.*"))) == 1
     figures = Model.load(finished).figures
     for name in ("epoch", "val_accuracy", "loss"):
         (event,) = events.Scalars(f"best/{name}")

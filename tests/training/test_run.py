@@ -31,7 +31,7 @@ def test_new_folder_says_what_is_trained(tmp_path: Path, exists: bool) -> None:
         run.path.mkdir(parents=True)
     begun = job(epochs=3, mixup=0.2)
     run.require_new()
-    run.write_recipe(begun)
+    run.write_recipe(begun.to_recipe())
     assert named(str(run.recipe)) == begun.recipe
     written = yaml.safe_load(run.recipe.read_text())
     assert set(begun.recipe.to_dict()) < set(written)
@@ -53,7 +53,7 @@ def test_only_a_published_network_is_called_by_its_name(
     tmp_path: Path, changes: dict[str, Any], name: str | None
 ) -> None:
     begun = job(variant_spec("b0").with_(**changes))
-    RunFolder(tmp_path).write_recipe(begun)
+    RunFolder(tmp_path).write_recipe(begun.to_recipe())
     written = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["variant"]
     if name is None:
         assert Spec.from_dict(written) == begun.spec

@@ -1,6 +1,6 @@
 """Pruning a model and training it again: from a model and its data to a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,10 @@ class _Run(RunFolder):
         super().__init__(path)
         self._pruned = pruned
 
-    def write_recipe(self, job: Job) -> None:
+    def write_recipe(self, settings: Mapping[str, Any]) -> None:
         """Write that network, then the recipe, which names it."""
         artifact.write(self.path / FILE, self._pruned.net.state_dict(), self._pruned.card)
-        super().write_recipe(job)
+        super().write_recipe(settings)
 
 
 def prune_and_train(

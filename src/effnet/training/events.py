@@ -138,9 +138,16 @@ class EventWriter:
         """Write the settings with the best figures, by which TensorBoard compares runs."""
 
         def write(writer: "SummaryWriter") -> None:
+            from torch.utils.tensorboard.summary import hparams
+
             figures = {f"best/{name}": value for name, value in best.items()}
-            # With a name TensorBoard would show them as another run.
-            writer.add_hparams(dict(settings), figures, run_name=".", global_step=step)
+            # Not add_hparams: it writes another file, which may be read before this one and is
+            # then purged as of an interrupted run.
+            events: Any = writer.file_writer
+            for summary in hparams(dict(settings), figures):
+                events.add_summary(summary, step)
+            for name, value in figures.items():
+                writer.add_scalar(name, value, step)
 
         self._spare("the settings with their result", write)
 

@@ -17,7 +17,9 @@ from effnet.data.splits import Split
 from effnet.data.weighted import weights_of
 from effnet.errors import DataError
 from effnet.measure.records import cores
+from effnet.nets.scaling import variant_spec
 from effnet.nets.spec import Spec
+from effnet.nets.variants import VARIANTS
 from effnet.tasks.task import measured_settings
 from effnet.training import distillation
 from effnet.training.recipe import Recipe
@@ -75,6 +77,11 @@ class Job:
             "task_settings": dict(self.task_settings),
             "teacher_digest": self.teacher_digest,
         }
+
+    def to_recipe(self) -> dict[str, Any]:
+        """Return the settings of a recipe that repeats it."""
+        settings = {"data": self.data, "variant": _variant(self.spec), **self.recipe.to_dict()}
+        return settings if self.weights is None else {**settings, "weights": self.weights}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -205,6 +212,15 @@ def typical_side(split: Split) -> int:
     if not sides:
         raise DataError(f"None of the first pictures could be read, such as {split.name(0)}.")
     return round(statistics.median(sides))
+
+
+def _variant(spec: Spec) -> str | dict[str, Any]:
+    """Return the name of a published variant, or the whole declaration of another network."""
+    if spec.name in VARIANTS:
+        published = variant_spec(spec.name, classes=spec.classes)
+        if published.with_(dropout=spec.dropout, drop_path=spec.drop_path) == spec:
+            return spec.name
+    return spec.to_dict()
 
 
 def _workers(split: Split) -> int:

@@ -7,17 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from effnet.errors import ResourceError, UsageError
 from effnet.files import lock_folder, write_text
-from effnet.nets.scaling import variant_spec
-from effnet.nets.spec import Spec
-from effnet.nets.variants import VARIANTS
 from effnet.training.recipes import write_yaml
-
-if TYPE_CHECKING:
-    from effnet.training.job import Job
 
 
 class RunFolder:
@@ -53,11 +47,8 @@ class RunFolder:
                 f"run: --resume {self.path}"
             )
 
-    def write_recipe(self, job: "Job") -> None:
-        """Write the recipe, complete."""
-        settings = {"data": job.data, "variant": _variant(job.spec), **job.recipe.to_dict()}
-        if job.weights is not None:
-            settings["weights"] = job.weights
+    def write_recipe(self, settings: Mapping[str, Any]) -> None:
+        """Write the complete recipe, `Job.to_recipe`'s."""
         write_yaml(self.recipe, settings, f"A complete recipe of effnet {version('effnet')}.")
 
     @contextmanager
@@ -91,15 +82,6 @@ class RunFolder:
         """Add a line with the time to the log, whatever signs a file's name in it has."""
         with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(line.splitlines())}\n")
-
-
-def _variant(spec: Spec) -> str | dict[str, Any]:
-    """Return the name of a published variant, or the whole declaration of another network."""
-    if spec.name in VARIANTS:
-        published = variant_spec(spec.name, classes=spec.classes)
-        if published.with_(dropout=spec.dropout, drop_path=spec.drop_path) == spec:
-            return spec.name
-    return spec.to_dict()
 
 
 def model_file(path: str | Path) -> Path:

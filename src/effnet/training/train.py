@@ -107,7 +107,7 @@ def _train_joined(
     elif group.first:
         write_checkpoint(run.checkpoint, state, job)  # from here on the run can be resumed
     if group.first and not run.recipe.exists():
-        run.write_recipe(job)
+        run.write_recipe(job.to_recipe())
     data = _with_pseudo_labels(data, job, run, reporter, group, resume=resume)
     task = build_task(job.task, job.classes, job.task_settings)
     folder = run.tensorboard if recipe.tensorboard and group.first else None

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +15,13 @@ import torch
 import tiny
 from effnet.card import Card
 from effnet.data.defaults import default_preprocessing
+from effnet.data.prepare import Levels
 from effnet.data.ranges import attach
 from effnet.deployment import fastest as module
 from effnet.deployment import programs
 from effnet.deployment.converted import Shelf
 from effnet.deployment.fastest import Fastest
+from effnet.deployment.predict import Run
 from effnet.errors import ResourceError, UsageError
 from effnet.measure.sessions import Session
 from effnet.measure.stand_in import stand_in
@@ -56,7 +58,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(programs.DTYPES, "auto", ("float32",))
     way = replace(programs.WAYS_BY_RUNTIME["openvino"], seconds=0.0)
     monkeypatch.setattr(programs, "WAYS_BY_RUNTIME", {"openvino": way})
-    monkeypatch.setattr(module, "_share", lambda *_: 0.25)
+    monkeypatch.setattr(module, "_time_ratio", lambda *_: 0.25)
 
 
 @pytest.fixture
@@ -174,8 +176,7 @@ def test_of_several_programs_the_quickest_stays(
     way = programs.WAYS_BY_RUNTIME["openvino"]
     names = ("openvino", "onnxruntime", "litert")
     monkeypatch.setattr(programs, "WAYS_BY_RUNTIME", dict.fromkeys(names, way))
-    shares = iter((0.5, 0.3, 0.4))
-    monkeypatch.setattr(module, "_share", lambda *_: next(shares))
+    monkeypatch.setattr(module, "_time_ratio", ratios(iter((0.5, 0.3, 0.4))))
     opened = programs.open_session
     monkeypatch.setattr(programs, "open_session", lambda _, *a, **b: opened(names[0], *a, **b))
     fast = Fastest(net, CARD, shelf=shelf)
@@ -184,6 +185,17 @@ def test_of_several_programs_the_quickest_stays(
     again = Fastest(net, CARD, shelf=shelf)
     again(LEVELS)
     assert again.runtime == "onnxruntime"
+
+
+def ratios(shares: Iterator[float]) -> Callable[..., float]:
+    """Return what tells calls' times, as shares of torch's one after another, over another's."""
+    known: dict[Run, float] = {}
+
+    def ratio(run: Run, other: Run, levels: Levels) -> float:
+        known[run] = next(shares)
+        return known[run] / known.get(other, 1.0)
+
+    return ratio
 
 
 @dataclass
@@ -206,13 +218,14 @@ def opened(at_once: None, monkeypatch: pytest.MonkeyPatch) -> Opened:
         lost = seen.lost if dtype == "bfloat16" else 0.0
         return replace(session, answer=lambda batch: session(batch) * np.float32(1 + lost))
 
-    def share(*_: Any) -> float:
-        first, *rest = seen.shares
-        seen.shares = (*rest, first)
-        return first
+    def shares() -> Iterator[float]:
+        while True:
+            first, *rest = seen.shares
+            seen.shares = (*rest, first)
+            yield first
 
     monkeypatch.setattr(programs, "open_session", rounding)
-    monkeypatch.setattr(module, "_share", share)
+    monkeypatch.setattr(module, "_time_ratio", ratios(shares()))
     monkeypatch.setitem(programs.DTYPES, "auto", ("bfloat16", "float32"))
     return seen
 
@@ -304,7 +317,7 @@ def test_a_program_that_is_hardly_quicker_is_not_taken(
     share: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_share", lambda *_: share)
+    monkeypatch.setattr(module, "_time_ratio", lambda *_: share)
     fast = Fastest(net, CARD, shelf=shelf)
     fast(LEVELS)
     assert fast.runtime == "torch"
@@ -317,7 +330,7 @@ def fails(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(programs, "open_session"), (programs, "session_run"), (module, "_share")],
+    [(programs, "open_session"), (programs, "session_run"), (module, "_time_ratio")],
 )
 def test_a_program_that_fails_leaves_it_to_torch(
     net: EfficientNet,

@@ -61,7 +61,7 @@ ROUGHER = 0.9
 """Of float32's time: bfloat16 that is not at least so much quicker is not worth its rounding."""
 TIMED, CALLS = 8, 3
 """Pictures at a time, at most, and calls of a turn, when programs are compared."""
-TURNS, TRIAL = 2, 1.0
+TURNS, TRIAL = 3, 1.0
 """Turns at least, and seconds in which more are taken: what else the machine does meets some."""
 
 _LOG = logging.getLogger(__name__)
@@ -233,10 +233,11 @@ class Fastest:
         return min(better, key=lambda one: known[one] * price[one.dtype], default=None)
 
     def _try(self, program: Program, levels: Levels, known: Mapping[Program, float]) -> None:
-        """Time a program beside torch, and remember what share of torch's time it takes."""
+        """Time a program beside the best so far; remember what share of torch's time it takes."""
+        best, its_share = self._best_so_far(known)
         try:
             run = self._programs.open(program, levels)
-            share = _share(run, self._torch, levels)
+            share = its_share * _time_ratio(run, best, levels)
         except (OSError, ResourceError, OtherAnswers):
             raise
         except Exception as error:
@@ -248,6 +249,12 @@ class Fastest:
         self._drop_unused(shares)
         told = {str(program): share for program, share in shares.items()}
         self.shelf.remember(self._key_of_shares(levels), told)
+
+    def _best_so_far(self, known: Mapping[Program, float]) -> tuple[Run, float]:
+        """Return the present program with its share of torch's time, or torch."""
+        if self._program and self._program in known:
+            return self._run, known[self._program]
+        return self._torch, 1.0
 
     def _drop_unused(self, known: Mapping[Program, float]) -> None:
         """Drop the networks converted for runtimes of which all has been tried and none is used."""
@@ -283,18 +290,25 @@ class Fastest:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
-def _share(run: Run, torch_run: Run, levels: Levels) -> float:
-    """Return the median time of a call as a share of torch's, both taken in turns.
+def _time_ratio(run: Run, other: Run, levels: Levels) -> float:
+    """Return a call's time over another's, the median over turns of both.
 
-    The first call of a turn does not count: threads of the other may still hold the cores.
+    What else the machine does for a while meets both calls of a turn. The first call of each does
+    not count: threads of the other may still hold the cores.
     """
-    taken: dict[Run, list[float]] = {run: [], torch_run: []}
+    ratios: list[float] = []
     end = time.perf_counter() + TRIAL
-    while len(taken[run]) < TURNS * CALLS or time.perf_counter() < end:
-        for one, times in taken.items():
-            one(levels)
-            for _ in range(CALLS):
-                began = time.perf_counter()
-                one(levels)
-                times.append(time.perf_counter() - began)
-    return median(taken[run]) / median(taken[torch_run])
+    while len(ratios) < TURNS or time.perf_counter() < end:
+        ratios.append(_seconds(run, levels) / _seconds(other, levels))
+    return median(ratios)
+
+
+def _seconds(run: Run, levels: Levels) -> float:
+    """Return the median time of some calls, after one that is not counted."""
+    run(levels)
+    taken: list[float] = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        run(levels)
+        taken.append(time.perf_counter() - began)
+    return median(taken)

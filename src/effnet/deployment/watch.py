@@ -1,4 +1,7 @@
-"""Whether a network is still the one that was converted, seen in microseconds."""
+"""Whether a network is still the one that was converted, seen in microseconds.
+
+A network's answer leaves none of this in the processor's caches, so what is looked at is little.
+"""
 
 from dataclasses import dataclass
 from operator import attrgetter, is_
@@ -8,7 +11,7 @@ from torch import Tensor, nn
 
 from effnet.data.ranges import RangeCheck
 
-_IS_CPU, _VERSION = attrgetter("is_cpu"), attrgetter("_version")
+_VERSION = attrgetter("_version")
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,16 @@ class State:
     Attributes:
         versions: how often each tensor was changed, as torch counts it; not of those made in
             inference mode, which it does not count.
-        ends: sums of the first and of the last parameter; they tell of most changes by way of
+        ends: the bytes of the first and of the last parameter; they tell of most changes by way of
             `.data`, which torch does not count.
-        on_cpu: whether all of it is.
+        on_cpu: whether these two are; a network moves as a whole.
         hooked: whether a part has a hook, which only torch calls. The check of the input's range
             does not count: it looks at the first pictures, which torch answers.
         threads: that torch computes with.
     """
 
     versions: tuple[int, ...]
-    ends: tuple[float, ...]
+    ends: tuple[bytes, ...]
     on_cpu: bool
     hooked: bool
     threads: int
@@ -43,7 +46,13 @@ class Watch:
     def __init__(self, net: nn.Module) -> None:
         self.net = net
         self.parts, self.tensors = list(net.modules()), _tensors(net)
-        self._counted = [tensor for tensor in self.tensors if not tensor.is_inference()]
+        # Counts of batches, the only whole numbers, change no answer.
+        self._counted = [
+            tensor
+            for tensor in self.tensors
+            if tensor.is_floating_point() and not tensor.is_inference()
+        ]
+        self._ends = self.tensors[:1] + self.tensors[-1:]
         self._hooks = [
             hooks for part in self.parts for hooks in (part._forward_hooks, part._forward_pre_hooks)
         ]
@@ -51,13 +60,10 @@ class Watch:
     @property
     def state(self) -> State:
         """What is seen now."""
-        on_cpu = all(map(_IS_CPU, self.tensors))
-        ends = (self.tensors[0], self.tensors[-1]) if on_cpu and self.tensors else ()
-        with torch.no_grad():
-            sums = tuple(float(tensor.double().sum()) for tensor in ends)
+        on_cpu = all(tensor.is_cpu for tensor in self._ends)
         return State(
             versions=tuple(map(_VERSION, self._counted)),
-            ends=sums,
+            ends=tuple(map(_bytes, self._ends)) if on_cpu else (),
             on_cpu=on_cpu,
             hooked=any(self._hooks) and any(map(_is_hooked, self.parts)),
             threads=torch.get_num_threads(),
@@ -70,6 +76,12 @@ class Watch:
             and _same(list(net.modules()), self.parts)
             and _same(_tensors(net), self.tensors)
         )
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    # Not every type of number, bfloat16 for one, is known to NumPy.
+    found: bytes = tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
+    return found
 
 
 def _is_hooked(part: nn.Module) -> bool:

@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,6 +196,24 @@ def ratios(shares: Iterator[float]) -> Callable[..., float]:
         return known[run] / known.get(other, 1.0)
 
     return ratio
+
+
+def test_the_first_call_of_a_turn_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def taking(seconds: float) -> Run:
+        calls = 0
+
+        def run(levels: Levels) -> Any:
+            nonlocal now, calls
+            now += seconds if calls % 2 else 1.0
+            calls += 1
+
+        return run
+
+    monkeypatch.setattr(module, "CALLS", 1)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert module._time_ratio(taking(0.02), taking(0.08), LEVELS) == pytest.approx(0.25)
 
 
 @dataclass

@@ -1,13 +1,14 @@
 """scikit-learn's own checks of estimators, and which of them pictures cannot pass."""
 
 import re
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
+from sklearn.utils._testing import assert_allclose_dense_sparse
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from estimator.small import classifier, features
@@ -18,6 +19,14 @@ EXCLUDED = {
     ),
 }
 """Each check that is expected to fail, and why; docs/scikit_learn.md has the same."""
+
+ROUNDED = {
+    "check_methods_sample_order_invariance": (
+        "it shuffles by chance and allows 1e-7, while float32 sums of a batch's last rows may "
+        "differ by a few times that; passes with 1e-4, which scikit-learn allows float32 elsewhere"
+    ),
+}
+"""Each check that is made with float32's tolerance, and why; docs/scikit_learn.md has the same."""
 
 LINES: tuple[int, ...] = (1, -1, 1)
 """The checks' rows, of any number of values, as pictures of one line."""
@@ -48,8 +57,15 @@ quiet = pytest.mark.filterwarnings("ignore")  # the checks look for those that m
     expected_failed_checks=lambda _: EXCLUDED,
     xfail_strict=True,
 )
-def test_check(estimator: Any, check: Callable[[Any], None]) -> None:
+def test_check(estimator: Any, check: partial[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    if check.func.__name__ in ROUNDED:
+        monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", assert_close)
     check(estimator)
+
+
+def assert_close(x: Any, y: Any, *, atol: float, err_msg: str) -> None:
+    assert atol < 1e-7, "the check has become more lenient: it may need this no more"
+    assert_allclose_dense_sparse(x, y, rtol=1e-4, atol=1e-7, err_msg=err_msg)
 
 
 @quiet
@@ -66,4 +82,4 @@ def test_check_of_its_own(kind: str, check: str) -> None:
 def test_the_docs_name_what_is_excluded() -> None:
     page = Path(__file__).parents[2] / "docs" / "scikit_learn.md"
     rows = re.findall(r"^\| `(check_\w+)` \| (.+) \|$", page.read_text("utf-8"), re.MULTILINE)
-    assert dict(rows) == EXCLUDED
+    assert dict(rows) == EXCLUDED | ROUNDED

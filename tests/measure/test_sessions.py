@@ -55,6 +55,18 @@ def test_any_number_of_pictures(any_batch: tuple[nn.Module, Path], runtime: str)
         session(np.zeros((1, 3, 9, 9)))
 
 
+def test_threads_rest_after_an_answer(any_batch: tuple[nn.Module, Path]) -> None:
+    session = open_session("onnxruntime", any_batch[1], threads=2)
+    batch = np.zeros((256, 3, 8, 8), np.float32)
+    worked = []
+    for _ in range(3):
+        session(batch)
+        before = time.process_time()
+        time.sleep(0.05)
+        worked.append(time.process_time() - before)
+    assert min(worked) < 0.01  # seconds of a processor, of the 0.04 that its threads would wait
+
+
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
 def test_integers_that_stand_for_numbers(kind: Any) -> None:
     entry = {"dtype": kind, "quantization": (0.05, 3)}

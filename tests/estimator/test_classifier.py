@@ -111,8 +111,43 @@ def test_the_training_pictures_say_what_is_black_and_white() -> None:
     values = 16.0 * pictures / 255 - 8
     estimator = classifier(epochs=1).fit(values, LABELS)
     assert estimator.value_range_ == (-8, 8)
-    one, whole = (estimator.predict_proba(given) for given in (values[1:2], pictures))
+    one, whole = (estimator.predict_proba(given) for given in (values[1:2], values))
     assert np.allclose(one, whole[1:2])  # though a single picture does not reach both ends
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_the_same_values_are_the_same_picture_in_every_type(kind: type) -> None:
+    values = (PICTURES // 16).astype(kind)
+    values[0, 0, 0] = 0, 15, 0
+    estimator = classifier(epochs=1).fit(values, LABELS)
+    assert estimator.value_range_ == ((0, 255) if kind is np.uint8 else (0, 15))
+    expected = estimator.predict_proba(values)
+    for other in (np.uint8, np.int64, np.float32, np.float64):
+        assert np.array_equal(estimator.predict_proba(values.astype(other)), expected)
+
+
+def test_values_on_another_scale_are_told(begun: EfficientNetClassifier) -> None:
+    with pytest.warns(UserWarning, match="where black is 0 and white 255 since fit"):
+        begun.predict(PICTURES / 255)
+    begun.predict(np.zeros_like(PICTURES))  # simply black
+    shares = classifier(epochs=1).fit(PICTURES / 255, LABELS)
+    with pytest.warns(UserWarning, match="same scale"):
+        shares.predict(PICTURES)
+
+
+def test_a_fit_that_fails_changes_nothing(begun: EfficientNetClassifier) -> None:
+    before = vars(begun).copy()
+    with pytest.raises(UsageError, match="only one class"):
+        begun.fit(PICTURES * 16.0, np.zeros(len(PICTURES)))
+    with pytest.raises(UsageError, match="weights"):
+        begun.fit(PICTURES.reshape(len(PICTURES), -1), LABELS, sample_weight=-np.ones(len(LABELS)))
+    assert vars(begun) == before
+
+
+def test_labels_that_no_file_can_keep_are_told_at_once(begun: EfficientNetClassifier) -> None:
+    dates = np.array(["2020-01-01", "2021-01-01"], "datetime64[D]")[np.arange(len(PICTURES)) % 2]
+    with pytest.raises(UsageError, match="labels of type date, which no model file"):
+        classifier(epochs=1).fit(PICTURES, dates)
 
 
 def test_what_black_and_white_are_said_to_be_holds_after_a_fit_on_files(tmp_path: Path) -> None:

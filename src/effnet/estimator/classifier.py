@@ -34,6 +34,9 @@ from effnet.training.recipes import named
 NOTE = "estimator"
 """Key of what a model file's training says for `EfficientNetClassifier.load`."""
 
+KEPT = (bool, float, int, str)
+"""Types of labels that a model file keeps as they are."""
+
 Floats = NDArray[np.float64]
 
 
@@ -59,8 +62,8 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
             best epoch by; 0 for none, and the weights of the last epoch.
         image_shape: (height, width[, channels]) of flat rows; one of them may be -1. None for
             squares, grey or in colour.
-        value_range: the values that are black and white. None for 0 and 255 in uint8, and in other
-            types the smallest and the largest of the training pictures.
+        value_range: the values that are black and white. None for 0 and 255 where the training
+            pictures are uint8, else for the smallest and the largest of them.
         random_state: seed of all randomness; None draws one from numpy's generator.
         device: "cpu", "cuda", ...; "auto" for the fastest there is.
         out: folder that keeps the run folder of each fit, in one of its own; None keeps none.
@@ -74,7 +77,8 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         n_features_in_: values of a flat row; only after a fit on flat rows.
         feature_names_in_: columns of a data frame of flat rows.
         image_shape_: (height, width, channels) of a flat row; None for other pictures.
-        value_range_: the values that are black and white; None for 0 and 255, as in uint8.
+        value_range_: the values that are black and white, in arrays of every type; None after a
+            fit on files.
 
     Raises:
         UsageError: in `fit`, a parameter does not fit; it is a ValueError, too.
@@ -125,6 +129,11 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
             sample_weight: (N,) how often each counts in the loss, in proportion; pictures that
                 count 0 are left out. Those held out count alike.
         """
+        with self._all_or_nothing():
+            self._learn(X, y, sample_weight)
+        return self
+
+    def _learn(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:  # noqa: N803
         pictures = self._pictures(X, reset=True)
         labels = _checked_labels(y, len(pictures))
         weights = None
@@ -141,7 +150,6 @@ class EfficientNetClassifier(ClassifierMixin, PictureEstimator):  # type: ignore
         self.history_, self.run_ = _trained(model, data, recipe, self.out, bool(self.verbose))
         self.classes_, self.model_ = classes, model
         model.training = {**model.training, NOTE: self._note()}
-        return self
 
     def decision_function(self, X: Any) -> Floats:  # noqa: N803
         """Return the logits (N, classes); of two classes how far the second is ahead (N,)."""
@@ -255,9 +263,14 @@ def _checked_labels(y: Any, pictures: int) -> NDArray[Any]:
     assert_all_finite(labels, input_name="y")
     try:
         check_classification_targets(labels)
-        np.unique(labels)
+        strange = [one for one in np.unique(labels).tolist() if not isinstance(one, KEPT)]
     except TypeError as error:
         raise UsageError(f"y has labels that cannot be classes together: {error}.") from error
+    if strange:
+        raise UsageError(
+            f"y has labels of type {type(strange[0]).__name__}, which no model file can keep: give "
+            "numbers or strings, as y.astype(str) makes them."
+        )
     check_consistent_length(range(pictures), labels)
     return labels
 

@@ -71,7 +71,8 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
         n_features_in_: values of a flat row; only after a fit on flat rows.
         feature_names_in_: columns of a data frame of flat rows.
         image_shape_: (height, width, channels) of a flat row; None for other pictures.
-        value_range_: the values that are black and white; None for 0 and 255, as in uint8.
+        value_range_: the values that are black and white, in arrays of every type; None after a
+            fit on files.
 
     Raises:
         UsageError: in `fit`, a parameter does not fit; it is a ValueError, too.
@@ -115,12 +116,13 @@ class EfficientNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Pi
         """
         del y
         self._require_numbers()
-        self._pictures(X, reset=True)
-        model = Model(self.variant, weights=self.weights, seed=self.random_state)
-        if self.resolution is not None:
-            model.preprocessing = _at(model.preprocessing, int(self.resolution))
-        layers_to(model.net, self.stage)  # a stage that is not there is told here
-        self.model_ = model
+        with self._all_or_nothing():
+            self._pictures(X, reset=True)
+            model = Model(self.variant, weights=self.weights, seed=self.random_state)
+            if self.resolution is not None:
+                model.preprocessing = _at(model.preprocessing, int(self.resolution))
+            layers_to(model.net, self.stage)  # a stage that is not there is told here
+            self.model_ = model
         return self
 
     def transform(self, X: Any) -> Vector:  # noqa: N803

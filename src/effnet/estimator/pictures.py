@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from effnet.data.splits import ArraySplit, FileSplit
 from effnet.errors import DataError, UsageError
 
 WHITE = 255
+LEVELS = (0.0, 255.0)
+"""Black and white in uint8."""
+MANY = 0.5
+"""Share of the values beyond black and white that is taken for another scale."""
 DEEPEST = (1, 3)
 """Channels that flat rows are tried with: grey, then in colour."""
 
@@ -29,10 +34,11 @@ class PictureInput:
     Attributes:
         image_shape: (height, width, channels) of a flat row, as numpy's reshape takes it: one of
             them may be -1; None for squares, grey or in colour.
-        value_range: the values that are black and white in arrays; None for 0 and 255 in uint8,
-            and in other types the smallest and the largest of the training pictures.
+        value_range: the values that are black and white in arrays; None for 0 and 255 where the
+            training pictures are uint8, else for the smallest and the largest of them.
         image_shape_: of the flat rows that were fitted; None where there were none.
-        value_range_: what `value_range` came to; None where `Model.predict`'s rule holds.
+        value_range_: what `value_range` came to, for arrays of every type; None after a fit on
+            files, where `Model.predict`'s rule holds for arrays.
     """
 
     image_shape: tuple[int, ...] | None
@@ -80,11 +86,11 @@ class PictureInput:
         return shape
 
     def _levels(self, array: NDArray[Any], reset: bool) -> NDArray[np.uint8]:
-        levels_already = array.dtype == np.uint8 and self.value_range is None
-        if reset and self.value_range_ is None and not levels_already:
-            self.value_range_ = float(array.min()), float(array.max())
-        if levels_already or self.value_range_ is None:
+        if reset and self.value_range_ is None:
+            self.value_range_ = usual_range(array)
+        if self.value_range_ is None:
             return pixels(array)
+        warn_of_another_scale(array, *self.value_range_)
         return stretched(array, *self.value_range_)
 
 
@@ -148,8 +154,27 @@ def row_shape(features: int, wanted: tuple[int, ...] | None) -> Shape:
     )
 
 
+def usual_range(array: NDArray[Any]) -> Range:
+    """Return the values that are black and white where nobody says it."""
+    return LEVELS if array.dtype == np.uint8 else (float(array.min()), float(array.max()))
+
+
+def warn_of_another_scale(array: NDArray[Any], low: float, high: float) -> None:
+    """Warn if most values lie beyond black and white, or all within what is one level of grey."""
+    least, most = float(array.min()), float(array.max())
+    beyond = np.mean((array < low) | (array > high))
+    if beyond > MANY or least < most <= low + (high - low) / WHITE:
+        warnings.warn(
+            f"X ranges from {least:g} to {most:g}, where black is {low:g} and white {high:g} since "
+            "fit: give values on the same scale.",
+            stacklevel=5,
+        )
+
+
 def stretched(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Return levels from 0, for `low` and below, to 255, for `high` and above."""
+    if array.dtype == np.uint8 and (low, high) == LEVELS:
+        return array
     levels = np.subtract(array, low, dtype=np.float32)
     levels *= WHITE / ((high - low) or 1.0)
     np.clip(levels, 0, WHITE, out=levels)

@@ -27,6 +27,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `photos` without splits, `run`, which held a quarter out, and `whole`."""
+    root = tmp_path_factory.mktemp("flat")
+    (tiny.folder(root / "parted", train=24, val=0) / "train").rename(root / "photos")
+    for name, share in (("run", 0.25), ("whole", 0.0)):
+        settings = {**SETTINGS, "epochs": 1, "val_share": share}
+        Model(tiny.SPEC).fit(root / "photos", out=root / name, **settings)
+    return root
+
+
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of the run, to be spoilt."""

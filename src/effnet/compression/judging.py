@@ -1,15 +1,13 @@
 """Which pictures may judge a network: those that fit it and that it has not learnt from."""
 
-from pathlib import Path
 from typing import Any
 
 from effnet.card import Card
-from effnet.data.folders import SPLIT_NAMES
-from effnet.data.sources import VAL_SHARE, DataSet, is_named
+from effnet.data.sources import VAL_SHARE, DataSet
 from effnet.data.splits import Split
 from effnet.data.targets import difference
 from effnet.errors import DataError, UsageError
-from effnet.training.job import fingerprint
+from effnet.training.own import is_own, lies_in
 
 
 def held_out(card: Card) -> dict[str, Any]:
@@ -63,31 +61,15 @@ def require_unlearnt(card: Card, whole: DataSet, parted: DataSet) -> None:
     training = card.training
     held = training.get("recipe", {}).get("val_share", VAL_SHARE)
     as_then = parted if held else whole
-    known = training.get("fingerprint")
-    lies_there = _lies_in(whole.source, training.get("data"))
-    own = (
-        whole.source == training.get("data")  # of a file that says no more
-        if known is None
-        else fingerprint(as_then.train, as_then.val) == known
-    )
+    own = is_own(training, as_then)
     if own and as_then.val is None:
         raise DataError(
             f"{whole.source} has no validation pictures, and the model was trained on all others: "
             "add a val folder."
         )
-    if lies_there and not own:
+    if lies_in(whole.source, training.get("data")) and not own:
         raise DataError(
             f"{whole.source} has no validation pictures, and which of the others the model has not "
             "learnt from cannot be told: they are a part of what it was trained on, or have "
             "changed since. Give the whole, or add a val folder."
         )
-
-
-def _lies_in(source: str, data: Any) -> bool:
-    """Whether a source is a training's data or lies in it, but for what it did not learn from."""
-    if not isinstance(data, str) or is_named(source) or is_named(data):
-        return source == data
-    if not Path(source).is_relative_to(data):
-        return False
-    first, *_ = (*Path(source).relative_to(data).parts, "train")
-    return SPLIT_NAMES.get(first.lower(), "train") == "train"

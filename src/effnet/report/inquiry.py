@@ -73,6 +73,15 @@ class Inquiry:
         Raises:
             DataError, UsageError: the data that was named cannot be used for it.
         """
+        found = self._opened(run, notes)
+        if found is not None and found.learnt:
+            notes.append(
+                f"The pictures of {found.source} are a part of what the model was trained on, or "
+                "have changed since, so the figures may tell of what it has learnt by heart."
+            )
+        return found
+
+    def _opened(self, run: RunFiles, notes: list[str]) -> Pictures | None:
         if run.model is None:
             return None
         if self.data is not None:

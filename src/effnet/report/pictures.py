@@ -10,6 +10,7 @@ from effnet.data.splits import Split
 from effnet.data.targets import difference
 from effnet.errors import DataError, UsageError
 from effnet.model import Model
+from effnet.training.own import is_own, lies_in
 
 JUDGES = ("test", "val", "train")
 """The splits that figures are taken on, the first that is there."""
@@ -22,12 +23,15 @@ class Pictures:
     Attributes:
         source: what was opened.
         splits: by name, in the order of `effnet.data.sources.SPLITS`.
-        own: whether the model was trained on this very source.
+        own: whether they are those of the model's training, wherever that lay.
+        learnt: whether, though they are not, the model may have learnt from some of them: they lie
+            where its training's pictures lay.
     """
 
     source: str
     splits: Mapping[str, Split]
     own: bool
+    learnt: bool = False
 
     @property
     def judging(self) -> str:
@@ -38,43 +42,52 @@ class Pictures:
 def open_pictures(model: Model, source: str | Path) -> Pictures:
     """Open the splits of a source.
 
-    Where there is no validation split the share is held out that the model's training held out: of
-    the data of its training these are the pictures that it has not learnt from, also where that
-    lies elsewhere by now. Of a source that its training cannot be repeated with, as it lacks
-    classes, or has nothing to train on, there is only what judges.
+    Of the data of its training, also where that lies elsewhere by now, the share is held out that
+    the training held out, if there is no validation split: pictures that the model has not learnt
+    from. Of other data nothing is held out; where it has no splits, or not all classes, there is
+    only what judges.
 
     Raises:
         DataError: the data cannot be used.
         UsageError: it has classes that the model does not know.
     """
-    own = model.training.get("data") == source_name(source)
-    recipe = model.training.get("recipe", {})
-    share = recipe.get("val_share", VAL_SHARE)
     classes = folder_classes(source, model.classes)
     try:
-        found = open_data(
-            source,
-            val_share=share if own else share or VAL_SHARE,
-            seed=recipe.get("seed", 0),
-            task=model.task.name,
-        )
+        found = _as_trained(model, source)
+        own = is_own(model.training, found)
+        if not own:
+            found = open_data(source, val_share=0, task=model.task.name)
     except DataError as error:
         try:
-            return _judging_only(model, source, classes, own)
+            return _judging_only(model, source, classes)
         except DataError:
             raise error from None
     if not set(found.classes) <= set(classes):
         raise UsageError(difference("the model", classes, "the data", found.classes))
-    if found.classes != classes:
-        return _judging_only(model, source, classes, own)
-    return Pictures(str(source), _splits_of(found), own)
+    splits = _splits_of(found)
+    if found.classes != classes or not (own or len(splits) > 1):
+        return _judging_only(model, source, classes)
+    return Pictures(str(source), splits, own, learnt=not own and _is_part(model, source))
 
 
-def _judging_only(
-    model: Model, source: str | Path, classes: tuple[str, ...], own: bool
-) -> Pictures:
+def _as_trained(model: Model, source: str | Path) -> DataSet:
+    """Open data with as much held out as the model's training held out."""
+    recipe = model.training.get("recipe", {})
+    return open_data(
+        source,
+        val_share=recipe.get("val_share", VAL_SHARE),
+        seed=recipe.get("seed", 0),
+        task=model.task.name,
+    )
+
+
+def _judging_only(model: Model, source: str | Path, classes: tuple[str, ...]) -> Pictures:
     split = open_split(source, classes=classes, task=model.task.name)
-    return Pictures(str(source), {"test": split}, own)
+    return Pictures(str(source), {"test": split}, own=False, learnt=_is_part(model, source))
+
+
+def _is_part(model: Model, source: str | Path) -> bool:
+    return lies_in(source_name(source), model.training.get("data"))
 
 
 def _splits_of(data: DataSet) -> dict[str, Split]:

@@ -105,8 +105,13 @@ def test_folds_of_other_pictures_are_refused(files: Path, tmp_path: Path) -> Non
         read_folds(path, FileSplit(more, np.append(split.labels, 0)))
     with pytest.raises(DataError, match="1 are not here"):
         read_folds(path, split.subset(range(1, len(split))))
-    with pytest.raises(DataError, match="other labels"):
+    with pytest.raises(DataError, match="other pictures or labels"):
         read_folds(path, FileSplit(split.paths, np.roll(split.labels, 1)))
+    changed = open_data(shutil.copytree(files, tmp_path / "changed")).train
+    assert isinstance(changed, FileSplit)
+    changed.paths[0].write_bytes(changed.paths[0].read_bytes() + b"more")
+    with pytest.raises(DataError, match="other pictures or labels than here"):
+        read_folds(path, changed)
 
 
 def test_folds_of_other_pictures_in_memory_are_refused(tmp_path: Path) -> None:

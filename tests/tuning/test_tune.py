@@ -27,6 +27,7 @@ from effnet.errors import (
 )
 from effnet.model import Model
 from effnet.training.recipe import Recipe
+from effnet.training.recipes import read_yaml
 from effnet.tuning import book as keeping
 from effnet.tuning.attempt import Attempt
 from effnet.tuning.axes import Point
@@ -393,6 +394,11 @@ def test_a_model_of_another_recipe_is_removed(tmp_path: Path, scored: Any) -> No
     assert model.is_dir()
     assert tuned(tmp_path, trials=8, **space).best != first.best
     assert not model.exists()
+    (tmp_path / "best.yaml").write_text("{{{")
+    model.mkdir()
+    found = tuned(tmp_path, trials=8, **space).best
+    assert read_yaml(tmp_path / "best.yaml")["lr"] == found.point["lr"]
+    assert not model.exists()
 
 
 def test_folds_of_another_search(tmp_path: Path, scored: Any) -> None:
@@ -414,7 +420,9 @@ def test_a_damaged_study_is_told(tmp_path: Path, scored: Any) -> None:
     study = tmp_path / "tune.db"
     whole = study.read_bytes()
     study.write_bytes(b"no database at all" * 500)
-    with pytest.raises(ResourceError, match=r"tune\.db: .*not a database.*move it away") as caught:
+    with pytest.raises(
+        ResourceError, match=r"tune\.db: .*not a database.*another folder"
+    ) as caught:
         tuned(tmp_path, grid=["lr=1"])
     assert "\n" not in str(caught.value)
     # Of a file that begins as it should, too.

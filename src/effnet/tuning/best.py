@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from effnet.errors import UsageError
 from effnet.model import Model
 from effnet.nets.spec import Spec
 from effnet.pretrained import read_variant
@@ -24,8 +25,7 @@ def write_best(folder: TuneFolder, attempt: Attempt, point: Point) -> None:
     A model that was trained with another recipe is removed.
     """
     settings = _settings(attempt, point)
-    before = read_yaml(folder.best) if folder.best.is_file() else {}
-    if _learned(before) != _learned(yaml.safe_load(yaml.safe_dump(settings))):
+    if _learned(_before(folder)) != _learned(yaml.safe_load(yaml.safe_dump(settings))):
         shutil.rmtree(folder.model.path, ignore_errors=True)
     write_yaml(folder.best, settings, f"The best recipe of effnet tune {version('effnet')}.")
 
@@ -46,6 +46,14 @@ def fitted(folder: TuneFolder, attempt: Attempt, point: Point, *, verbose: bool)
         return Model.resume(run.path, attempt.data, verbose=verbose)[0]
     shutil.rmtree(run.path, ignore_errors=True)
     return attempt.fit(point, attempt.data, run.path, verbose=verbose)
+
+
+def _before(folder: TuneFolder) -> dict[str, Any]:
+    """Return the recipe of an earlier search; nothing if it is gone or damaged."""
+    try:
+        return read_yaml(folder.best)
+    except UsageError:
+        return {}
 
 
 def _learned(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def write_folds(path: Path, folds: Folds, pictures: Split, source: str) -> None:
     content = {
         "data": source,
         "pictures": len(pictures),
-        "fingerprint": fingerprint(pictures),
+        "fingerprint": known_by(pictures),
         "kind": folds.kind,
         "seed": folds.seed,
         "folds": [[names[place] for place in part] for part in folds.parts],
@@ -121,13 +121,27 @@ def read_folds(path: Path, pictures: Split) -> Folds:
         )
     if len(named) != len(places):
         raise UsageError(f"{path} has a picture in several folds.")
-    if content["fingerprint"] != fingerprint(pictures):
+    if content["fingerprint"] != known_by(pictures):
         raise DataError(
-            f"{path} has the folds of {content['data']} with other "
-            f"{'pictures' if pictures.in_memory else 'labels'} than here."
+            f"{path} has the folds of {content['data']} with other pictures or labels than here."
         )
     parts = (tuple(sorted(places[name] for name in part)) for part in content["folds"])
     return Folds(str(content["kind"]), int(content["seed"]), tuple(parts))
+
+
+def known_by(pictures: Split) -> str:
+    """Hash the pictures' names, labels and sizes of their files; pictures in memory themselves."""
+    sizes = [] if pictures.in_memory else map(_size, map(pictures.name, range(len(pictures))))
+    words = f"{fingerprint(pictures)} {list(sizes)}"
+    return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+
+def _size(name: str) -> int | None:
+    """Return the bytes of a file; None if the name is that of none, as in shards."""
+    try:
+        return os.stat(name).st_size
+    except (OSError, ValueError):
+        return None
 
 
 def _require_enough(

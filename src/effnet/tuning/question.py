@@ -10,11 +10,10 @@ from effnet.data.sources import DataSet
 from effnet.errors import UsageError, closest
 from effnet.nets.spec import Spec
 from effnet.pretrained import open_weights, read_variant, spec_for
-from effnet.training.job import fingerprint
 from effnet.tuning.attempt import Attempt
 from effnet.tuning.axes import WITHOUT, Axis, points, read_axes
 from effnet.tuning.book import SAMPLERS, Plan
-from effnet.tuning.folds import Folds, make_folds, read_folds
+from effnet.tuning.folds import Folds, known_by, make_folds, read_folds
 
 FOLDS = 5
 TRIALS = 20
@@ -128,7 +127,7 @@ def question(attempt: Attempt, plan: Plan) -> dict[str, Any]:
         **attempt.recipe.to_dict(),
     }
     return {
-        "pictures": fingerprint(attempt.data.train),
+        "pictures": known_by(attempt.data.train),
         "number of folds": len(attempt.folds),
         "folds": attempt.folds.digest,
         "search": plan.sampler,

@@ -35,7 +35,7 @@ times more folds."""
 def broken(path: Path, words: str) -> str:
     """Return what a person is told of a storage that failed."""
     return (
-        f"Cannot use {path}: {words}. If it is damaged, move it away and start again; else the "
+        f"Cannot use {path}: {words}. If it is damaged, give another folder with --out; else the "
         "same command goes on."
     )
 

@@ -47,6 +47,7 @@ def test_forms_that_are_taken() -> None:
         (np.zeros((0, 4, 4, 3)), r"these have the shape \(0, 4, 4, 3\)"),
         (np.zeros((2, 0, 4, 3)), r"these have the shape \(2, 0, 4, 3\)"),
         ([], r"these have the shape \(0,\)"),
+        (np.zeros((32, 32, 3)), r"as one picture in colour has: give picture\[None\]"),
         (np.zeros((4, 4)), r"these have the shape \(4, 4\)"),
         (np.zeros((1, 1, 4, 4, 3)), "these have the shape"),
         (np.zeros((1, 4, 4, 3), bool), "these are of type bool"),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from effnet.errors import UsageError
-from effnet.explanation.drawing import MOST_ROWS, grid, save_grid
+from effnet.explanation.drawing import LEGENDS, MOST_ROWS, grid, save_grid
 from effnet.explanation.explanation import Explanation
 from effnet.explanation.geometry import Box
 from effnet.explanation.methods import METHODS
@@ -118,6 +118,21 @@ def test_one_explanation_saves_itself_beside_its_picture(tmp_path: Path) -> None
     path = made().save(tmp_path / "one.png")
     with Image.open(path) as picture:
         assert picture.width > 1.5 * picture.height
+
+
+def test_colours_are_explained_and_names_told_apart() -> None:
+    def legend(*methods: str) -> str:
+        return grid([[made(method) for method in methods]]).get_supxlabel()
+
+    assert legend("gradcam", "hirescam") == LEGENDS[False]
+    assert legend("ig") == LEGENDS[True]
+    assert legend("gradcam", "ig", "hirescam").split("\n") == [
+        f"Grad-CAM, HiResCAM: {LEGENDS[False]}",
+        f"integrated gradients: {LEGENDS[True]}",
+    ]
+    files = ["a/cat/0.jpg", "a/dog/0.jpg", "0.jpg"]
+    titles = [axes.get_title() for axes in grid([[made(file=file)] for file in files]).axes]
+    assert titles[::2] == ["cat/0.jpg", "dog/0.jpg", "0.jpg"]
 
 
 def test_nothing_and_too_much_are_refused() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,6 +191,7 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_go_on(
         ({"method": "grad-cam"}, "no method 'grad-cam'.*Did you mean 'gradcam'"),
         ({"stage": 9}, "no stage '9'"),
         ({"method": "ig", "stage": 1}, "ig: looks at pixels, so there is no use"),
+        ({"label": 3}, "no class 3"),
         ({"batch": 0}, "batch must be at least 1"),
     ],
 )
@@ -198,6 +200,15 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         explained(finder, **{"method": "gradcam", **words})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [([np.zeros((8, 8, 3), np.uint8)], "a list with a ndarray"), ([], "nothing"), ((3,), "a int")],
+)
+def test_what_are_no_pictures_is_told(finder: EfficientNet, given: Any, what: str) -> None:
+    with pytest.raises(UsageError, match=f"Pictures must be an array.*{what} was given"):
+        explain(finder, planted.card(finder), given)
 
 
 def test_a_model_that_has_diverged_is_refused(finder: EfficientNet) -> None:

@@ -14,15 +14,25 @@ LABELS = "Labels must be (N,) or (N, K)"
 LAYOUT = "Pictures must be (N, H, W, C) or (N, H, W), uint8 or floats in [0, 1] or [0, 255]"
 
 
+COLOUR = (3, 4)
+"""Channels."""
+
+
 def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
     """Return pictures as uint8 (N, H, W, C).
 
-    Floats are taken to be in [0, 1] if none is above 1, else in [0, 255], and rounded.
+    Floats are taken to be in [0, 1] if none is above 1, else in [0, 255], and rounded. Three
+    dimensions of which the last is 3 or 4 are one picture in colour, and refused.
 
     Raises:
         DataError: the shape, the type or the range is none of those.
     """
     array = _array(pictures, LAYOUT)
+    if array.ndim == 3 and array.shape[-1] in COLOUR:
+        raise DataError(
+            f"{LAYOUT}; these have the shape {array.shape}, as one picture in colour has: give "
+            "picture[None] for it."
+        )
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or not array.size:

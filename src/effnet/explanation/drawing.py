@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from effnet.errors import UsageError
 from effnet.explanation.explanation import Explanation
+from effnet.explanation.methods import Method
 from effnet.files import write_picture
 
 Floats = NDArray[np.float32]
@@ -86,15 +87,15 @@ def grid(rows: Sequence[Sequence[Explanation]]) -> Figure:
     every = figure.subplots(
         len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
-    for axes, row in zip(every, rows, strict=True):
+    names = told_apart([row[0].file for row in rows])
+    for axes, row, name in zip(every, rows, names, strict=True):
         for one in axes:
             one.set_axis_off()
         small = [found.smaller(LONGEST) for found in row]
-        _show(axes[0], _coloured(small[0].pixels), _short(Path(row[0].file).name))
+        _show(axes[0], _coloured(small[0].pixels), _short(name))
         for one, found in zip(axes[1:], small, strict=False):
             _show(one, np.asarray(found.picture()), _title(found))
-    signed = any(found.method.signed for row in rows for found in row)
-    figure.supxlabel(LEGENDS[signed], fontsize=8)
+    figure.supxlabel(_legend([found.method for found in rows[0]]), fontsize=8)
     return figure
 
 
@@ -148,6 +149,31 @@ def _title(found: Explanation) -> str:
     where = f", {found.stage}" if found.stage else ""
     nothing = "" if found.map.any() else "\nnothing speaks for it"
     return f"{found.method.title}{where}\n{_short(found.label)} {found.shown}{nothing}"
+
+
+def _legend(methods: Sequence[Method]) -> str:
+    """Return a line for each kind of colours; of two kinds each says whose it is."""
+    of_kind: dict[bool, list[str]] = {}
+    for method in dict.fromkeys(methods):
+        of_kind.setdefault(method.signed, []).append(method.title)
+    return "\n".join(
+        LEGENDS[signed] if len(of_kind) == 1 else f"{', '.join(titles)}: {LEGENDS[signed]}"
+        for signed, titles in of_kind.items()
+    )
+
+
+def told_apart(files: Sequence[str]) -> list[str]:
+    """Return the shortest ends of paths that tell all files apart.
+
+    >>> told_apart(["photos/cat/0.jpg", "photos/dog/0.jpg"])
+    ['cat/0.jpg', 'dog/0.jpg']
+    """
+    parts = [Path(file).parts for file in files]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        ends = ["/".join(part[-length:]) for part in parts]
+        if len(set(ends)) == len(set(files)):
+            return ends
+    return list(files)
 
 
 def _short(name: str) -> str:

@@ -66,11 +66,7 @@ def explain(
         DataError: the pictures have another form, none could be read, or the model has diverged.
         ResourceError: captum is not installed.
     """
-    given: Iterable[Picture]
-    if isinstance(pictures, np.ndarray):
-        given = list(pixels(pictures))
-    else:
-        given = list_pictures([pictures] if isinstance(pictures, str | Path) else pictures)
+    given = _given(pictures)
     found: list[Explanation] = []
     unreadable: list[UnreadablePicture] = []
     for one in explanations(
@@ -84,6 +80,20 @@ def explain(
     if unreadable and not found:
         raise DataError(f"None of the {len(unreadable)} pictures could be read: {unreadable[0]}.")
     return found
+
+
+def _given(pictures: Any) -> list[Picture]:
+    if isinstance(pictures, np.ndarray):
+        return list(pixels(pictures))
+    files = [pictures] if isinstance(pictures, str | Path) else list(pictures)
+    strange = next((one for one in files if not isinstance(one, str | Path)), None)
+    if strange is not None or not files:
+        what = "nothing" if strange is None else f"a list with a {type(strange).__name__}"
+        raise UsageError(
+            "Pictures must be an array (N, H, W, C), or files, folders and globs, one or several; "
+            f"{what} was given."
+        )
+    return list(list_pictures(files))
 
 
 def explanations(
@@ -226,7 +236,7 @@ def _output(card: Card, label: str | None) -> int | None:
     if label is not None:
         if label not in card.classes:
             raise UsageError(
-                f"The model has no class {label!r}.{closest(label, card.classes)}"
+                f"The model has no class {label!r}.{closest(str(label), card.classes)}"
                 f"{_named(card.classes)}"
             )
         return card.classes.index(label)

@@ -37,6 +37,7 @@ from effnet.errors import (
 )
 from effnet.nets.network import EfficientNet, fresh
 from effnet.training.job import fingerprint
+from effnet.training.own import all_to_learn_from
 
 CARD = Card(
     tiny.SPEC,
@@ -202,6 +203,12 @@ def test_pictures_that_a_network_has_learnt_from_do_not_judge_it(tmp_path: Path)
     held_out = opened(folder, val_share=0.25, seed=3)
     assert names(held_out.val) == names(open_data(folder, val_share=0.25, seed=3).val)
     assert len(opened(tmp_path / "others", val_share=0.0).val or ()) == 3  # one of each class
+    photos = folder.parent
+    assert len(open_for(trained_on(photos), photos).val or ()) == 12
+    everything = all_to_learn_from(open_data(photos))
+    training = {"fingerprint": fingerprint(everything.train, None)}
+    with pytest.raises(DataError, match=r"trained on the validation pictures of .*photos, too"):
+        open_for(replace(CARD, training=training), photos)
 
 
 def trained_on(data: Path, **recipe: Any) -> Card:

@@ -130,9 +130,17 @@ def test_values_on_another_scale_are_told(begun: EfficientNetClassifier) -> None
     with pytest.warns(UserWarning, match="where black is 0 and white 255 since fit"):
         begun.predict(PICTURES / 255)
     begun.predict(np.zeros_like(PICTURES))  # simply black
+    with pytest.warns(UserWarning, match=r"from 0 to 1, .*give value_range=\(black, white\)"):
+        classifier(epochs=1).fit(PICTURES // 128, LABELS)
     shares = classifier(epochs=1).fit(PICTURES / 255, LABELS)
     with pytest.warns(UserWarning, match="same scale"):
         shares.predict(PICTURES)
+
+
+def test_one_picture_is_not_taken_for_many(begun: EfficientNetClassifier) -> None:
+    with pytest.raises(DataError, match=r"one picture in colour has: give picture\[None\]"):
+        begun.predict(PICTURES[0])
+    assert begun.predict(PICTURES[0][None]).shape == (1,)
 
 
 def test_a_fit_that_fails_changes_nothing(begun: EfficientNetClassifier) -> None:

@@ -87,7 +87,7 @@ def test_an_explanation_is_made_smaller_as_a_whole(channels: int) -> None:
 def test_long_names_are_cut() -> None:
     figure = grid([[made(file=f"{'x' * 50}.jpg", label="y" * 50)]])
     assert [axes.get_title() for axes in figure.axes] == [
-        f"{'x' * 31}...",
+        f"...{'x' * 27}.jpg",
         f"Grad-CAM, head\n{'y' * 31}... 90.00%",
     ]
 
@@ -130,9 +130,14 @@ def test_colours_are_explained_and_names_told_apart() -> None:
         f"Grad-CAM, HiResCAM: {LEGENDS[False]}",
         f"integrated gradients: {LEGENDS[True]}",
     ]
+    rows = [[made("gradcam")], [made("ig")]]
+    assert len(grid(rows).get_supxlabel().splitlines()) == 2
     files = ["a/cat/0.jpg", "a/dog/0.jpg", "0.jpg"]
     titles = [axes.get_title() for axes in grid([[made(file=file)] for file in files]).axes]
     assert titles[::2] == ["cat/0.jpg", "dog/0.jpg", "0.jpg"]
+    long = [f"{'c' * 40}/{number}.jpg" for number in range(2)] + ["dog/0.jpg"]
+    titles = [axes.get_title() for axes in grid([[made(file=file)] for file in long]).axes]
+    assert len(set(titles[::2])) == 3
 
 
 def test_nothing_and_too_much_are_refused() -> None:

@@ -204,10 +204,16 @@ def test_what_cannot_be_meant_is_refused(
 
 @pytest.mark.parametrize(
     ("given", "what"),
-    [([np.zeros((8, 8, 3), np.uint8)], "a list with a ndarray"), ([], "nothing"), ((3,), "a int")],
+    [
+        ([np.zeros((8, 8, 3), np.uint8)], "ndarray"),
+        (Image.new("RGB", (8, 8)), "Image"),
+        ([], "nothing"),
+        (3, "int"),
+        (None, "NoneType"),
+    ],
 )
 def test_what_are_no_pictures_is_told(finder: EfficientNet, given: Any, what: str) -> None:
-    with pytest.raises(UsageError, match=f"Pictures must be an array.*{what} was given"):
+    with pytest.raises(UsageError, match=f"Pictures must be an array.*, not {what}"):
         explain(finder, planted.card(finder), given)
 
 

@@ -289,7 +289,7 @@ def test_pictures_of_five_channels(
     model = Model(tiny.SPEC.with_(in_channels=5), classes=tiny.CLASSES)
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run" / "model.safetensors")
-    found = Pictures("array", {"test": ArraySplit(pixels, labels)}, own=False)
+    found = Pictures("array", {"test": ArraySplit(pixels, labels)})
     monkeypatch.setattr(inquiry, "open_pictures", lambda *_: found)
     page = reported(tmp_path / "run", replace(QUICK, data="array"))
     assert "on 12 test pictures" in page.words("top")

@@ -285,7 +285,9 @@ def open_for(
     classes = folder_classes(source, card.classes)
     if whole.classes != classes:
         raise UsageError(difference("the model", classes, "the data", whole.classes))
-    if whole.val is None:
+    if whole.val is not None:
+        require_unlearnt(card, whole, whole)
+    else:
         as_trained = {"val_share": VAL_SHARE, "seed": 0} | held_out(card)
         asked = {"val_share": val_share, "seed": seed}
         parting = as_trained | {name: value for name, value in asked.items() if value is not None}

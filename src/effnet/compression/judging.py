@@ -7,7 +7,7 @@ from effnet.data.sources import VAL_SHARE, DataSet
 from effnet.data.splits import Split
 from effnet.data.targets import difference
 from effnet.errors import DataError, UsageError
-from effnet.training.own import is_own, lies_in
+from effnet.training.own import is_own, learnt_from_val, lies_in
 
 
 def held_out(card: Card) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def require_judge(card: Card, data: DataSet) -> Split:
 
 
 def require_unlearnt(card: Card, whole: DataSet, parted: DataSet) -> None:
-    """Raise DataError if a network may have learnt from what was held out of data.
+    """Raise DataError if a network may have learnt from what would judge it.
 
     A training's own data is known again by the names of its pictures, wherever it lies, and where
     it lay also when it has changed.
@@ -56,9 +56,16 @@ def require_unlearnt(card: Card, whole: DataSet, parted: DataSet) -> None:
     Args:
         card: of the network.
         whole: the data, of which nothing is held out.
-        parted: the same, parted as `held_out` says.
+        parted: the same, parted as `held_out` says where it has no validation split.
     """
     training = card.training
+    if whole.val is not None:
+        if learnt_from_val(training, whole):
+            raise DataError(
+                f"The model was trained on the validation pictures of {whole.source}, too, as "
+                "`effnet tune` trains its last one: give others."
+            )
+        return
     held = training.get("recipe", {}).get("val_share", VAL_SHARE)
     as_then = parted if held else whole
     own = is_own(training, as_then)

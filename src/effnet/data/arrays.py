@@ -28,13 +28,7 @@ def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
         DataError: the shape, the type or the range is none of those.
     """
     array = _array(pictures, LAYOUT)
-    if array.ndim == 3 and array.shape[-1] in COLOUR:
-        raise DataError(
-            f"{LAYOUT}; these have the shape {array.shape}, as one picture in colour has: give "
-            "picture[None] for it."
-        )
-    if array.ndim == 3:
-        array = array[..., None]
+    array = with_last_axis(array)
     if array.ndim != 4 or not array.size:
         raise DataError(f"{LAYOUT}; these have the shape {array.shape}.")
     if array.dtype == np.uint8:
@@ -49,6 +43,22 @@ def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
         )
     scale = 255 if array.dtype.kind == "f" and high <= 1 else 1
     return np.rint(array * scale).astype(np.uint8)
+
+
+def with_last_axis(array: NDArray[Any]) -> NDArray[Any]:
+    """Return grey pictures (N, H, W) as (N, H, W, 1), and all else as it is.
+
+    Raises:
+        DataError: it is one picture in colour.
+    """
+    if array.ndim != 3:
+        return array
+    if array.shape[-1] in COLOUR:
+        raise DataError(
+            f"{LAYOUT}; these have the shape {array.shape}, as one picture in colour has: give "
+            "picture[None] for it, or pictures[..., None] for grey ones."
+        )
+    return array[..., None]
 
 
 def label_indices(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from effnet.data.arrays import pixels
+from effnet.data.arrays import pixels, with_last_axis
 from effnet.data.splits import ArraySplit, FileSplit
 from effnet.errors import DataError, UsageError
 
@@ -21,6 +21,8 @@ LEVELS = (0.0, 255.0)
 """Black and white in uint8."""
 MANY = 0.5
 """Share of the values beyond black and white that is taken for another scale."""
+CALLER = 6
+"""Frames from a warning to who called an estimator."""
 DEEPEST = (1, 3)
 """Channels that flat rows are tried with: grey, then in colour."""
 
@@ -71,7 +73,7 @@ class PictureInput:
         if array.ndim == 2:
             validate_data(self, X, reset=reset, skip_check_array=True)
             array = array.reshape(len(array), *self._row_shape(array.shape[1], reset))
-        array = array[..., None] if array.ndim == 3 else array
+        array = with_last_axis(array)
         if array.ndim != 4:
             raise UsageError(
                 "Pictures must be (N, H, W, C), (N, H, W) or flat (N, features); X has the shape "
@@ -88,9 +90,11 @@ class PictureInput:
     def _levels(self, array: NDArray[Any], reset: bool) -> NDArray[np.uint8]:
         if reset and self.value_range_ is None:
             self.value_range_ = usual_range(array)
+            warn_of_darkness(array, *self.value_range_)
         if self.value_range_ is None:
             return pixels(array)
-        warn_of_another_scale(array, *self.value_range_)
+        if not reset:
+            warn_of_another_scale(array, *self.value_range_)
         return stretched(array, *self.value_range_)
 
 
@@ -159,15 +163,29 @@ def usual_range(array: NDArray[Any]) -> Range:
     return LEVELS if array.dtype == np.uint8 else (float(array.min()), float(array.max()))
 
 
-def warn_of_another_scale(array: NDArray[Any], low: float, high: float) -> None:
-    """Warn if most values lie beyond black and white, or all within what is one level of grey."""
-    least, most = float(array.min()), float(array.max())
-    beyond = np.mean((array < low) | (array > high))
-    if beyond > MANY or least < most <= low + (high - low) / WHITE:
+def is_dark(array: NDArray[Any], low: float, high: float) -> bool:
+    """Return whether all values differ, but lie within what is one level of grey."""
+    return bool(array.min() < array.max() <= low + (high - low) / WHITE)
+
+
+def warn_of_darkness(array: NDArray[Any], low: float, high: float) -> None:
+    """Warn in fit if pictures are as good as black."""
+    if is_dark(array, low, high):
         warnings.warn(
-            f"X ranges from {least:g} to {most:g}, where black is {low:g} and white {high:g} since "
-            "fit: give values on the same scale.",
-            stacklevel=5,
+            f"X ranges from {array.min():g} to {array.max():g}, where black is {low:g} and white "
+            f"{high:g}: give value_range=(black, white) if these are not black.",
+            stacklevel=CALLER,
+        )
+
+
+def warn_of_another_scale(array: NDArray[Any], low: float, high: float) -> None:
+    """Warn if most values lie beyond black and white, or pictures are as good as black."""
+    beyond = np.mean((array < low) | (array > high))
+    if beyond > MANY or is_dark(array, low, high):
+        warnings.warn(
+            f"X ranges from {array.min():g} to {array.max():g}, where black is {low:g} and white "
+            f"{high:g} since fit: give values on the same scale.",
+            stacklevel=CALLER,
         )
 
 

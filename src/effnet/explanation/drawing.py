@@ -92,10 +92,10 @@ def grid(rows: Sequence[Sequence[Explanation]]) -> Figure:
         for one in axes:
             one.set_axis_off()
         small = [found.smaller(LONGEST) for found in row]
-        _show(axes[0], _coloured(small[0].pixels), _short(name))
+        _show(axes[0], _coloured(small[0].pixels), _end(name))
         for one, found in zip(axes[1:], small, strict=False):
             _show(one, np.asarray(found.picture()), _title(found))
-    figure.supxlabel(_legend([found.method for found in rows[0]]), fontsize=8)
+    figure.supxlabel(_legend([found.method for row in rows for found in row]), fontsize=8)
     return figure
 
 
@@ -174,6 +174,10 @@ def told_apart(files: Sequence[str]) -> list[str]:
         if len(set(ends)) == len(set(files)):
             return ends
     return list(files)
+
+
+def _end(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
 
 
 def _short(name: str) -> str:

@@ -85,13 +85,13 @@ def explain(
 def _given(pictures: Any) -> list[Picture]:
     if isinstance(pictures, np.ndarray):
         return list(pixels(pictures))
-    files = [pictures] if isinstance(pictures, str | Path) else list(pictures)
-    strange = next((one for one in files if not isinstance(one, str | Path)), None)
-    if strange is not None or not files:
-        what = "nothing" if strange is None else f"a list with a {type(strange).__name__}"
+    files = [pictures] if isinstance(pictures, str | Path) else pictures
+    files = list(files) if isinstance(files, Iterable) else [files]
+    strange = [type(one).__name__ for one in files if not isinstance(one, str | Path)]
+    if strange or not files:
         raise UsageError(
-            "Pictures must be an array (N, H, W, C), or files, folders and globs, one or several; "
-            f"{what} was given."
+            "Pictures must be an array (N, H, W, C), or files, folders and globs, one or several, "
+            f"not {strange[0] if strange else 'nothing'}."
         )
     return list(list_pictures(files))
 

@@ -53,11 +53,7 @@ class Inquiry:
         if run.model is None or pictures is None:
             return Subject(run, cost=self.cost(run, notes), notes=tuple(notes))
         found = self._judged(run.model, pictures, notes)
-        if pictures.judging == "train":
-            notes.append(
-                "There are no pictures but those that the model has learnt from, so the figures "
-                "flatter it. Give others with --data."
-            )
+        notes += filter(None, [pictures.doubt(0, "The model")])
         return Subject(
             run,
             pictures,
@@ -67,30 +63,26 @@ class Inquiry:
             notes=tuple(notes),
         )
 
-    def pictures(self, run: RunFiles, notes: list[str]) -> Pictures | None:
+    def pictures(self, run: RunFiles, notes: list[str], *others: Model) -> Pictures | None:
         """Open the pictures; None, with a note, if there is no model or they are gone.
+
+        Args:
+            run: whose they are.
+            notes: get what is missing.
+            others: models that answer them, too.
 
         Raises:
             DataError, UsageError: the data that was named cannot be used for it.
         """
-        found = self._opened(run, notes)
-        if found is not None and found.learnt:
-            notes.append(
-                f"The pictures of {found.source} are a part of what the model was trained on, or "
-                "have changed since, so the figures may tell of what it has learnt by heart."
-            )
-        return found
-
-    def _opened(self, run: RunFiles, notes: list[str]) -> Pictures | None:
         if run.model is None:
             return None
         if self.data is not None:
-            return open_pictures(run.model, self.data)
+            return open_pictures(self.data, run.model, *others)
         if not run.source:
             notes.append("The run does not say what it was trained on: give pictures with --data.")
             return None
         try:
-            return open_pictures(run.model, run.source)
+            return open_pictures(run.source, run.model, *others)
         except EffnetError as error:
             notes.append(
                 f"The pictures of its training cannot be used here ({error}) So there are no new "

@@ -137,9 +137,11 @@ def known_by(pictures: Split) -> str:
 
 
 def _size(name: str) -> int | None:
-    """Return the bytes of a file; None if the name is that of none, as in shards."""
+    """Return the bytes of a picture's file, or of the shard it is in; None if it is in no file."""
+    place = Path(name)
     try:
-        return os.stat(name).st_size
+        file = next((path for path in (place, *place.parents) if path.is_file()), None)
+        return None if file is None else file.stat().st_size
     except (OSError, ValueError):
         return None
 

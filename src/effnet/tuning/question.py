@@ -1,11 +1,9 @@
 """What a search is asked, checked before anything is trained."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from effnet.data.joined import joined
 from effnet.data.sources import DataSet
 from effnet.errors import UsageError, closest
 from effnet.nets.spec import Spec
@@ -90,13 +88,6 @@ def require_networks(axes: Iterable[Axis], variant: str | Spec | None, weights: 
     if "variant" not in tried:
         for place in filter(None, (weights, *tried.get("weights", ()))):
             open_weights(place, variant if isinstance(variant, str) else None)
-
-
-def all_to_learn_from(data: DataSet) -> DataSet:
-    """Return data whose training split has the validation pictures, too."""
-    if data.val is None:
-        return data
-    return replace(data, train=joined(data.train, data.val), val=None)
 
 
 def folds_of(data: DataSet, count: int | None, file: str | Path | None, seed: int) -> Folds:

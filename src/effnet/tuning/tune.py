@@ -25,6 +25,7 @@ from effnet.nets.spec import Spec
 from effnet.pretrained import read_variant
 from effnet.studies import quiet, storage_needed
 from effnet.tasks.task import build_task, measured_settings
+from effnet.training.own import all_to_learn_from
 from effnet.training.recipe import Recipe
 from effnet.training.recipes import named
 from effnet.tuning.attempt import Attempt, figure_on
@@ -38,7 +39,6 @@ from effnet.tuning.picture import tuning_picture
 from effnet.tuning.progress import Progress
 from effnet.tuning.question import (
     Tried,
-    all_to_learn_from,
     folds_of,
     question,
     read_plan,

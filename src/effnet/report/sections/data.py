@@ -14,6 +14,7 @@ from effnet.data.splits import FileSplit, Split, spread
 from effnet.data.targets import counted
 from effnet.data.values import ranges
 from effnet.errors import DataError
+from effnet.report.pictures import Pictures
 from effnet.report.subject import Section, Subject
 from effnet.report.thumbnail import read_picture, thumbnail
 
@@ -37,7 +38,7 @@ def section(subject: Subject) -> Section | None:
         "Data",
         {
             "source": pictures.source,
-            "own": pictures.own,
+            "whose": _whose(pictures),
             "what": counted(len(classes), task),
             "judging": pictures.judging,
             "splits": [
@@ -48,6 +49,14 @@ def section(subject: Subject) -> Section | None:
             "sampled": next(iter(splits)),
         },
     )
+
+
+def _whose(pictures: Pictures) -> str:
+    if pictures.own:
+        return ""
+    if pictures.learnt[0] is None:
+        return "; a part of what the model was trained on, or changed since"
+    return "; not known as what the model was trained on"
 
 
 def sizes_told(split: Split) -> str:

@@ -57,7 +57,7 @@ def pair_of(first: RunFiles, second: RunFiles, how: Inquiry) -> Pair:
     pictures = None
     if one is not None and other is not None:
         _require_comparable(first, second, one, other)
-        pictures = how.pictures(first, told[0])
+        pictures = how.pictures(first, told[0], other)
     costs = how.cost(first, told[0]), how.cost(second, told[1])
     notes = [
         f"{letter}: {note}" for letter, each in zip(LETTERS, told, strict=True) for note in each
@@ -101,20 +101,12 @@ def _judged(run: RunFiles, answered: Answered, model: Model) -> Judged:
 
 def _doubts(one: Model, other: Model, pictures: Pictures) -> list[str]:
     """Say where a comparison may not be fair."""
-    doubts = []
-    sources = [model.training.get("data") for model in (one, other)]
-    recipes = [model.training.get("recipe", {}) for model in (one, other)]
-    if sources[0] != sources[1]:
+    doubts = [pictures.doubt(place, letter) for place, letter in enumerate(LETTERS)]
+    kept = [model.training for model in (one, other)]
+    sources, hashes = ([training.get(key) for training in kept] for key in ("data", "fingerprint"))
+    if sources[0] != sources[1] and (None in hashes or hashes[0] != hashes[1]):
         doubts.append(
             f"The two were not trained on the same data: A on {sources[0]}, B on {sources[1]}. "
             f"Both are judged on {pictures.source}."
         )
-    held_out = [(recipe.get("val_share"), recipe.get("seed")) for recipe in recipes]
-    if pictures.judging == "val" and held_out[0] != held_out[1] and sources[0] == sources[1]:
-        doubts.append(
-            "B may have learnt from pictures that it is judged on here: unless the data has a "
-            "validation split of its own, each run held out others."
-        )
-    if pictures.judging == "train":
-        doubts.append("Both are judged on pictures that they may have learnt from.")
-    return doubts
+    return [doubt for doubt in doubts if doubt]

@@ -12,8 +12,6 @@ from effnet.errors import DataError
 
 LABELS = "Labels must be (N,) or (N, K)"
 LAYOUT = "Pictures must be (N, H, W, C) or (N, H, W), uint8 or floats in [0, 1] or [0, 255]"
-
-
 COLOUR = (3, 4)
 """Channels."""
 
@@ -27,8 +25,7 @@ def pixels(pictures: ArrayLike) -> NDArray[np.uint8]:
     Raises:
         DataError: the shape, the type or the range is none of those.
     """
-    array = _array(pictures, LAYOUT)
-    array = with_last_axis(array)
+    array = with_last_axis(_array(pictures, LAYOUT))
     if array.ndim != 4 or not array.size:
         raise DataError(f"{LAYOUT}; these have the shape {array.shape}.")
     if array.dtype == np.uint8:

@@ -90,11 +90,9 @@ class PictureInput:
     def _levels(self, array: NDArray[Any], reset: bool) -> NDArray[np.uint8]:
         if reset and self.value_range_ is None:
             self.value_range_ = usual_range(array)
-            warn_of_darkness(array, *self.value_range_)
         if self.value_range_ is None:
             return pixels(array)
-        if not reset:
-            warn_of_another_scale(array, *self.value_range_)
+        warn_of_scale(array, *self.value_range_)
         return stretched(array, *self.value_range_)
 
 
@@ -163,28 +161,14 @@ def usual_range(array: NDArray[Any]) -> Range:
     return LEVELS if array.dtype == np.uint8 else (float(array.min()), float(array.max()))
 
 
-def is_dark(array: NDArray[Any], low: float, high: float) -> bool:
-    """Return whether all values differ, but lie within what is one level of grey."""
-    return bool(array.min() < array.max() <= low + (high - low) / WHITE)
-
-
-def warn_of_darkness(array: NDArray[Any], low: float, high: float) -> None:
-    """Warn in fit if pictures are as good as black."""
-    if is_dark(array, low, high):
-        warnings.warn(
-            f"X ranges from {array.min():g} to {array.max():g}, where black is {low:g} and white "
-            f"{high:g}: give value_range=(black, white) if these are not black.",
-            stacklevel=CALLER,
-        )
-
-
-def warn_of_another_scale(array: NDArray[Any], low: float, high: float) -> None:
-    """Warn if most values lie beyond black and white, or pictures are as good as black."""
+def warn_of_scale(array: NDArray[Any], low: float, high: float) -> None:
+    """Warn if most values lie beyond black and white, or all within what is one level of grey."""
+    least, most = array.min(), array.max()
     beyond = np.mean((array < low) | (array > high))
-    if beyond > MANY or is_dark(array, low, high):
+    if beyond > MANY or least < most <= low + (high - low) / WHITE:
         warnings.warn(
-            f"X ranges from {array.min():g} to {array.max():g}, where black is {low:g} and white "
-            f"{high:g} since fit: give values on the same scale.",
+            f"X ranges from {least:g} to {most:g}, where black is {low:g} and white {high:g}: give "
+            "values on the scale of fit, or set value_range.",
             stacklevel=CALLER,
         )
 

@@ -50,10 +50,10 @@ def mean_and_self(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _on_cpu(x: Tensor, learned: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
+        torch.is_grad_enabled()
         and learned.requires_grad
-        and torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch._C._get_tracing_state()

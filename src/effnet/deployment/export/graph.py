@@ -107,7 +107,7 @@ def _fix_padding(layer: ConvNormAct, side: int) -> None:
     if before != after:
         layer.pad = nn.ZeroPad2d(margins)
         return
-    layer.pad, conv = nn.Identity(), _conv(layer)
+    layer.pad, conv = None, _conv(layer)
     conv.padding = before if isinstance(conv, CondConv2d) else (before, before)
 
 

@@ -122,6 +122,18 @@ def test_other_held_out_pictures_are_a_doubt(flat: Path, tmp_path: Path) -> None
     assert "A has learnt" not in page.words("top")
 
 
+def test_a_training_on_a_copy_is_one_on_the_same_data(flat: Path, tmp_path: Path) -> None:
+    model = Model.load(flat / "run")
+    model.training = {**model.training, "data": str(tmp_path / "copy")}
+    pair = flat / "run", saved(model, tmp_path / "other")
+    page = side_by_side(*pair, tmp_path / "page.html")
+    assert "not trained on the same data" not in page.words("top")
+    model.training = {**model.training, "fingerprint": "of others"}
+    model.save(pair[1] / "model.safetensors")
+    page = side_by_side(*pair, tmp_path / "page.html")
+    assert "not trained on the same data" in page.words("top")
+
+
 def test_models_of_numbers(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     first = valued_run(tmp_path / "numbers", {"age": rng.uniform(1, 80, 40)})

@@ -22,7 +22,12 @@ from torch import Tensor, nn
 from effnet import artifact
 from effnet.card import Card
 from effnet.compression.judge import Judgement, Tried, judge_net, points, told, tried
-from effnet.compression.judging import held_out, require_judge, require_unlearnt
+from effnet.compression.judging import (
+    held_out,
+    require_judge,
+    require_unlearnt,
+    require_val_unlearnt,
+)
 from effnet.compression.quantize.calibration import balanced
 from effnet.data.batches import evaluation_batches, loading_told
 from effnet.data.imagenet import folder_classes
@@ -286,7 +291,7 @@ def open_for(
     if whole.classes != classes:
         raise UsageError(difference("the model", classes, "the data", whole.classes))
     if whole.val is not None:
-        require_unlearnt(card, whole, whole)
+        require_val_unlearnt(card, whole)
     else:
         as_trained = {"val_share": VAL_SHARE, "seed": 0} | held_out(card)
         asked = {"val_share": val_share, "seed": seed}

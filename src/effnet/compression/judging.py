@@ -47,8 +47,17 @@ def require_judge(card: Card, data: DataSet) -> Split:
     return data.val
 
 
+def require_val_unlearnt(card: Card, data: DataSet) -> None:
+    """Raise DataError if a network is known to have learnt from data's own validation split."""
+    if learnt_from_val(card.training, data):
+        raise DataError(
+            f"The model was trained on the validation pictures of {data.source}, too, as "
+            "`effnet tune` trains its last one: give others."
+        )
+
+
 def require_unlearnt(card: Card, whole: DataSet, parted: DataSet) -> None:
-    """Raise DataError if a network may have learnt from what would judge it.
+    """Raise DataError if a network may have learnt from what was held out of data.
 
     A training's own data is known again by the names of its pictures, wherever it lies, and where
     it lay also when it has changed.
@@ -56,16 +65,9 @@ def require_unlearnt(card: Card, whole: DataSet, parted: DataSet) -> None:
     Args:
         card: of the network.
         whole: the data, of which nothing is held out.
-        parted: the same, parted as `held_out` says where it has no validation split.
+        parted: the same, parted as `held_out` says.
     """
     training = card.training
-    if whole.val is not None:
-        if learnt_from_val(training, whole):
-            raise DataError(
-                f"The model was trained on the validation pictures of {whole.source}, too, as "
-                "`effnet tune` trains its last one: give others."
-            )
-        return
     held = training.get("recipe", {}).get("val_share", VAL_SHARE)
     as_then = parted if held else whole
     own = is_own(training, as_then)

@@ -119,7 +119,7 @@ class ConvNormAct(nn.Module):
         # At stride 1 an odd kernel's 'SAME' padding is symmetric, which convolutions do themselves.
         pads_itself = (padding or spec.padding) != "same" or stride == 1
         margin = (kernel - 1) // 2 if pads_itself else 0
-        # None and no Identity: to call fifty of them takes a CPU a hundredth of B0's whole answer.
+        # None and no Identity: B0 has fifty, and each call takes Python time from a small batch.
         self.pad: nn.Module | None = None if pads_itself else SamePadding(kernel, stride)
         self.conv: nn.Module
         if experts:
